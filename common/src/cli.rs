@@ -1,0 +1,184 @@
+//! The command line that all bridges share.
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::config::{self, Config};
+use crate::shutdown::Exit;
+
+/// What one bridge is: all that its `main.rs` says.
+#[derive(Debug, Clone, Copy)]
+pub struct Stream {
+    /// The stream's name: that of its configuration file, too.
+    pub name: &'static str,
+    /// The contract that is compiled in: an Avro schema in JSON. `contract.file` in the configuration replaces it.
+    pub contract: &'static str,
+    /// The version of the binary: `env!("CARGO_PKG_VERSION")`.
+    pub version: &'static str,
+}
+
+impl Stream {
+    /// The contract's text: that of `contract.file` where it is set, the compiled one otherwise.
+    ///
+    /// # Errors
+    /// When the file cannot be read; the message names it.
+    pub fn contract_text(&self, config: &Config) -> Result<String, String> {
+        match &config.contract.file {
+            None => Ok(self.contract.to_owned()),
+            Some(file) => std::fs::read_to_string(file)
+                .map_err(|error| format!("contract.file: {}: cannot be read: {error}", file.display())),
+        }
+    }
+}
+
+#[derive(Debug, Parser)]
+#[command(about = "Mirrors one stream into Pulsar, exactly once", disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// Directory of default.toml and the stream's own file
+    #[arg(long, global = true, value_name = "DIR", default_value = "config")]
+    config: PathBuf,
+    /// How log lines are written, to standard error
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+enum Command {
+    /// Mirror until SIGTERM (the default)
+    Run,
+    /// Check the configuration and exit: 0 when it is good, 2 when it is not
+    Check,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum LogFormat {
+    /// Lines for people
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+/// The whole `main` of a bridge: reads command line and configuration, sets up logging and TLS, and runs `pipeline` on a
+/// runtime until it says how it ended. `check` ends before the pipeline begins.
+pub fn main<F>(stream: Stream, pipeline: impl FnOnce(Stream, Config) -> F) -> ExitCode
+where
+    F: Future<Output = Exit>,
+{
+    let arguments = match parse(stream, std::env::args_os()) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are errors to clap, too; where even printing fails, nothing is left to say.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Config.into() } else { Exit::Clean.into() };
+        }
+    };
+    let config = match configure(stream, &arguments) {
+        Ok(config) => config,
+        Err(problem) => {
+            eprintln!("{}-bridge: {problem}", stream.name);
+            return Exit::Config.into();
+        }
+    };
+    if arguments.command == Some(Command::Check) {
+        println!("{}: the configuration is good", stream.name);
+        return Exit::Clean.into();
+    }
+    start_logging(arguments.log_format);
+    run(stream, config, pipeline).into()
+}
+
+fn parse(stream: Stream, arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Result<Arguments, clap::Error> {
+    use clap::{CommandFactory, FromArgMatches};
+    let name = format!("{}-bridge", stream.name);
+    let command = Arguments::command().display_name(&name).bin_name(name).version(stream.version);
+    Arguments::from_arg_matches(&command.try_get_matches_from(arguments)?)
+}
+
+/// Reads and checks all that can be checked without a server.
+fn configure(stream: Stream, arguments: &Arguments) -> Result<Config, String> {
+    let config = config::load(&arguments.config, stream.name, environment()).map_err(|error| error.to_string())?;
+    config.check_files().map_err(|error| error.to_string())?;
+    stream.contract_text(&config)?;
+    Ok(config)
+}
+
+/// The environment's variables that are text; no setting can be anything else.
+pub fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
+fn run<F>(stream: Stream, config: Config, pipeline: impl FnOnce(Stream, Config) -> F) -> Exit
+where
+    F: Future<Output = Exit>,
+{
+    install_tls();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, "the system gives no threads or event queue");
+            return Exit::Fault;
+        }
+    };
+    let exit = runtime.block_on(pipeline(stream, config));
+    // The pipeline has settled what it could: threads that still hang in a library must not keep the process.
+    runtime.shutdown_background();
+    exit
+}
+
+/// Makes ring the process's TLS provider. Safe to call again.
+pub fn install_tls() {
+    // Err says that it is installed already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+/// Few lines in normal operation; `RUST_LOG` says otherwise.
+fn start_logging(format: LogFormat) {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    // Err says that a test has installed one already.
+    let _ = match format {
+        LogFormat::Text => lines.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init(),
+        LogFormat::Json => lines.json().flatten_event(true).try_init(),
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEMO: Stream = Stream { name: "demo", contract: "{}", version: "1.2.3" };
+
+    fn parsed(arguments: &[&str]) -> Result<Arguments, clap::Error> {
+        parse(DEMO, std::iter::once("demo-bridge").chain(arguments.iter().copied()).map(Into::into))
+    }
+
+    #[test]
+    fn running_is_the_default_and_options_go_anywhere() {
+        let plain = parsed(&[]).unwrap();
+        assert_eq!((plain.command, plain.config), (None, PathBuf::from("config")));
+        let check = parsed(&["check", "--config", "/etc/bridge", "--log-format", "json"]).unwrap();
+        assert_eq!((check.command, check.config), (Some(Command::Check), PathBuf::from("/etc/bridge")));
+        assert_eq!(parsed(&["--config", "x", "run"]).unwrap().command, Some(Command::Run));
+    }
+
+    #[test]
+    fn version_help_and_mistakes_are_told_apart() {
+        let version = parsed(&["--version"]).unwrap_err();
+        assert!(!version.use_stderr() && version.to_string() == "demo-bridge 1.2.3\n", "{version}");
+        assert!(!parsed(&["--help"]).unwrap_err().use_stderr());
+        assert!(parsed(&["--confg", "x"]).unwrap_err().use_stderr());
+    }
+
+    #[test]
+    fn configuration_problems_are_found_before_anything_is_built() {
+        let arguments = parsed(&["--config", "/nonexistent"]).unwrap();
+        let problem = configure(DEMO, &arguments).unwrap_err();
+        assert!(problem.contains("/nonexistent/default.toml"), "{problem}");
+    }
+}

@@ -1,0 +1,77 @@
+//! Secrets: never printed, never in the TOML files themselves.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::{Config, ConfigError};
+
+/// A password, token or client secret. Its `Debug` shows nothing; there is no `Display`.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Takes the secret's text.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The secret itself, for the one place that sends it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("<redacted>")
+    }
+}
+
+/// The secret that a section names, either itself (from the environment) or by the file that holds it. Read when it is
+/// needed, so that a file that is rotated is read anew at the next connection.
+///
+/// # Errors
+/// When the file cannot be read or is empty; the message names the file, never its content.
+pub fn read_secret(inline: Option<&Secret>, file: Option<&Path>) -> Result<Option<Secret>, ConfigError> {
+    match (inline, file) {
+        (Some(secret), _) => Ok(Some(secret.clone())),
+        (None, None) => Ok(None),
+        (None, Some(path)) => read_file(path).map(Some),
+    }
+}
+
+fn read_file(path: &Path) -> Result<Secret, ConfigError> {
+    let unreadable = |cause: String| ConfigError::SecretFile { path: PathBuf::from(path), cause };
+    let text = std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
+    let text = text.trim_end_matches(['\r', '\n']);
+    if text.is_empty() {
+        return Err(unreadable("it is empty".to_owned()));
+    }
+    Ok(Secret::new(text))
+}
+
+impl Config {
+    /// Reads every file that the configuration names once, so that one that is missing is found before anything starts.
+    ///
+    /// # Errors
+    /// The first file that cannot be read.
+    pub fn check_files(&self) -> Result<(), ConfigError> {
+        let tls = [&self.kafka.tls, &self.pulsar.tls, &self.registry.tls];
+        let tls_files = tls.into_iter().flat_map(|tls| [&tls.ca_file, &tls.certificate_file, &tls.key_file]);
+        let others = [
+            &self.kafka.sasl.password_file,
+            &self.pulsar.auth.token_file,
+            &self.pulsar.auth.credentials_file,
+            &self.registry.password_file,
+            &self.contract.file,
+            &self.http.token_file,
+        ];
+        for path in tls_files.chain(others).flatten() {
+            read_file(path)?;
+        }
+        Ok(())
+    }
+}

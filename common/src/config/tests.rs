@@ -1,0 +1,266 @@
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::*;
+
+/// A configuration directory of one test, removed with it.
+struct Dir(PathBuf);
+
+impl Dir {
+    fn new(default: &str, stream: &str) -> Self {
+        use std::sync::atomic::{AtomicU32, Ordering};
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("bridge-config-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let dir = Self(std::env::temp_dir().join(name));
+        fs::create_dir_all(&dir.0).unwrap();
+        fs::write(dir.0.join("default.toml"), default).unwrap();
+        fs::write(dir.0.join("demo.toml"), stream).unwrap();
+        dir
+    }
+
+    fn load(&self, variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        load(&self.0, "demo", variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
+    }
+
+    /// The message of the error, with the directory's own path left out.
+    fn error(&self, variables: &[(&str, &str)]) -> String {
+        self.load(variables).unwrap_err().to_string().replace(&format!("{}/", self.0.display()), "")
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+const DEMO: &str = r#"
+[stream]
+name = "demo"
+[source.kafka]
+kind = "kafka"
+topic = "demo"
+[target]
+topic = "persistent://public/default/demo"
+"#;
+
+fn demo_with(more: &str) -> Dir {
+    Dir::new("", &format!("{DEMO}\n{more}"))
+}
+
+fn only_source(config: &Config) -> &KafkaSource {
+    let Some(Source::Kafka(source)) = config.source.values().next() else { panic!("its source is Kafka") };
+    source
+}
+
+#[test]
+fn the_smallest_configuration_has_sane_defaults() {
+    let config = demo_with("").load(&[]).unwrap();
+    assert_eq!(config.kafka.brokers, "127.0.0.1:9092");
+    assert_eq!(only_source(&config).start, Start::Earliest);
+    assert_eq!(config.target.guarantee, Guarantee::ExactlyOnce);
+    assert_eq!(config.dead_letter_topic().to_string(), "persistent://public/default/demo-dead-letters");
+    assert_eq!(config.checkpoint_topic().to_string(), "persistent://public/default/bridge-checkpoints");
+    assert_eq!(config.group(), "bridge-demo");
+}
+
+#[test]
+fn the_shipped_configuration_is_valid() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config");
+    let streams = streams_in(&dir).unwrap();
+    assert!(streams.contains(&"job-lifecycle".to_owned()), "{streams:?}");
+    for stream in streams {
+        load(&dir, &stream, []).unwrap_or_else(|error| panic!("{stream}: {error}"));
+    }
+}
+
+#[test]
+fn the_environment_wins_over_the_stream_and_the_stream_over_the_default() {
+    let dir = Dir::new(
+        "[limits]\nmemory_mib = 64\nin_flight = 8\nbatch_kib = 100",
+        &format!("{DEMO}[limits]\nin_flight = 4"),
+    );
+    let config = dir
+        .load(&[
+            ("BRIDGE__KAFKA__BROKERS", "k1:9092,k2:9093"),
+            ("BRIDGE__LIMITS__BATCH_KIB", "256"),
+            ("BRIDGE__STREAM__PAUSED", "true"),
+            ("BRIDGE__SOURCE__KAFKA__GENERATION", "7"),
+            ("BRIDGE__SOURCE__KAFKA__START", "2026-01-31T12:00:00Z"),
+            ("BRIDGE__SETUP__NAMESPACES", "a/b, c/d"),
+            ("BRIDGE__PULSAR__AUTH__KIND", "token"),
+            ("BRIDGE__PULSAR__AUTH__TOKEN", "007"),
+            ("BRIDGE_HOME", "not a setting"),
+        ])
+        .unwrap();
+    assert_eq!((config.limits.memory_mib, config.limits.in_flight, config.limits.batch_kib), (64, 4, 256));
+    assert_eq!(config.kafka.brokers, "k1:9092,k2:9093");
+    assert!(config.stream.paused);
+    assert_eq!(only_source(&config).generation, 7);
+    assert_eq!(config.group_of(only_source(&config)), "bridge-demo-g7");
+    assert_eq!(only_source(&config).start, Start::Time(1_769_860_800_000));
+    assert_eq!(config.setup.namespaces, ["a/b", "c/d"]);
+    assert_eq!(config.pulsar.auth.token.as_ref().unwrap().expose(), "007", "a secret is never read as a number");
+}
+
+#[test]
+fn starts_may_be_offsets() {
+    let dir = Dir::new("", &DEMO.replace("topic = \"demo\"", "topic = \"demo\"\nstart = { 0 = 5, 12 = 900 }"));
+    let config = dir.load(&[]).unwrap();
+    assert_eq!(only_source(&config).start, Start::Offsets([(0, 5), (12, 900)].into()));
+}
+
+#[test]
+fn secrets_are_redacted_and_files_are_read_late() {
+    let dir = demo_with("[kafka.sasl]\nmechanism = \"SCRAM-SHA-512\"\nusername = \"me\"\npassword_file = \"secret\"");
+    let config = dir.load(&[]).unwrap();
+    let sasl = &config.kafka.sasl;
+    let read = || read_secret(sasl.password.as_ref(), sasl.password_file.as_deref());
+    assert!(read().unwrap_err().to_string().contains("secret: the file cannot be used"));
+    fs::write(dir.0.join("secret"), "first\n").unwrap();
+    assert_eq!(read().unwrap(), Some(Secret::new("first")));
+    let shown = format!("{:?}", dir.load(&[("BRIDGE__REGISTRY__PASSWORD", "hunter2")]).unwrap());
+    assert!(shown.contains("<redacted>") && !shown.contains("hunter2"), "{shown}");
+}
+
+/// What is added to the stream's file, the environment, and the whole message that a user sees.
+type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str);
+
+#[test]
+fn errors_name_the_key_the_place_and_what_is_allowed() {
+    let cases: &[Case] = &[
+        (
+            "[kafka]\nbrokrs = \"x:1\"",
+            &[],
+            "demo.toml: unknown key kafka.brokrs. Did you mean kafka.brokers? Allowed here: brokers, session_timeout_ms, instance_id, tls, sasl, properties.",
+        ),
+        (
+            "[limit]\nmemory_mib = 64",
+            &[],
+            "demo.toml: unknown key limit. Did you mean limits? Allowed here: stream, kafka, rabbitmq, pulsar, registry, source, contract, target, route, dedupe, dead_letters, limits, http, health, shutdown, fleet, setup.",
+        ),
+        (
+            "",
+            &[("BRIDGE__PULSAR__ADMINURL", "http://x:1")],
+            "environment variable BRIDGE__PULSAR__ADMINURL: unknown key pulsar.adminurl. Did you mean pulsar.admin_url? Allowed here: url, admin_url, tls, auth.",
+        ),
+        (
+            "",
+            &[("BRIDGE__SOURCE__KAFKA__TOPICS", "x")],
+            "environment variable BRIDGE__SOURCE__KAFKA__TOPICS: unknown key source.kafka.topics. Did you mean source.kafka.topic? Allowed here: topic, start, on_gap, generation, format, schema_file.",
+        ),
+        ("", &[("BRIDGE__", "x")], "environment variable BRIDGE__: unknown key \"\". Write BRIDGE__SECTION__KEY."),
+        (
+            "[limits]\nmemory_mib = \"64 MiB\"",
+            &[],
+            "demo.toml: limits.memory_mib: expected an integer, found string \"64 MiB\"",
+        ),
+        ("[limits]\nmemory_mib = 4", &[], "demo.toml: limits.memory_mib: 4 is out of range: 8 to 65536"),
+        (
+            "",
+            &[("BRIDGE__LIMITS__BATCH_KIB", "-1")],
+            "environment variable BRIDGE__LIMITS__BATCH_KIB: limits.batch_kib: expected an integer, found string \"-1\"",
+        ),
+        (
+            "[limits]\nmemory_mib = 8\nbatch_kib = 4096",
+            &[],
+            "demo.toml: limits.batch_kib: 4096 is more than a quarter of limits.memory_mib (2048 KiB): lower it, or raise that",
+        ),
+        ("[target]", &[], "demo.toml: not valid TOML: "),
+        (
+            "",
+            &[("BRIDGE__TARGET__COMPRESSION", "gzip")],
+            "environment variable BRIDGE__TARGET__COMPRESSION: target.compression: \"gzip\" is not known. Allowed here: lz4, zstd, none.",
+        ),
+        (
+            "",
+            &[("BRIDGE__TARGET__TOPIC", "job-status")],
+            "environment variable BRIDGE__TARGET__TOPIC: target.topic: \"job-status\" is not a topic: write persistent://<tenant>/<namespace>/<name>",
+        ),
+        (
+            "",
+            &[("BRIDGE__SOURCE__KAFKA__START", "yesterday")],
+            "environment variable BRIDGE__SOURCE__KAFKA__START: source.kafka.start: \"yesterday\" is not a start: write \"earliest\", \"latest\", a time such as \"2026-01-31T12:00:00Z\", or a table of partition = offset",
+        ),
+        (
+            "",
+            &[("BRIDGE__SOURCE__KAFKA__KIND", "kafkaa")],
+            "environment variable BRIDGE__SOURCE__KAFKA__KIND: source.kafka.kind: \"kafkaa\" is not known. Allowed here: kafka, rabbitmq, poll.",
+        ),
+        (
+            "[source.second]\ntopic = \"x\"",
+            &[],
+            "source.second.kind is not set: write it in demo.toml, or set BRIDGE__SOURCE__SECOND__KIND",
+        ),
+        (
+            "[source.second]\nkind = \"kafka\"\ntopic = \"demo\"",
+            &[],
+            "demo.toml: source.second.topic: source.kafka reads the same topic: leave one out",
+        ),
+        (
+            "[kafka.sasl]\npassword = \"x\"",
+            &[],
+            "demo.toml: kafka.sasl.password: a secret does not belong into this file: set it in the environment, or name its file in kafka.sasl.password_file",
+        ),
+        (
+            "[kafka.sasl]\nmechanism = \"PLAIN\"\nusername = \"me\"",
+            &[],
+            "demo.toml: kafka.sasl.password_file: is needed by kafka.sasl.mechanism (or BRIDGE__KAFKA__SASL__PASSWORD)",
+        ),
+        (
+            "[kafka.properties]\n\"enable.auto.commit\" = \"true\"",
+            &[],
+            "demo.toml: kafka.properties: \"enable.auto.commit\" is set by the bridge itself: use the keys of [kafka], or leave it out",
+        ),
+        (
+            "[pulsar]\nadmin_url = \"\"",
+            &[],
+            "demo.toml: target.deduplication: is \"required\", but pulsar.admin_url is empty, so that it cannot be asked: set the URL, or write \"asserted\"",
+        ),
+        (
+            "[pulsar]\nurl = \"pulsar://me:hunter2@host:6650\"",
+            &[],
+            "demo.toml: pulsar.url: holds a user or password: use the keys for them, so that they reach no log",
+        ),
+        (
+            "[dead_letters]\ntopic = \"persistent://public/default/demo\"",
+            &[],
+            "demo.toml: dead_letters.topic: is the target itself: choose another topic",
+        ),
+        (
+            "",
+            &[("BRIDGE__HTTP__LISTEN", "localhost:9464")],
+            "environment variable BRIDGE__HTTP__LISTEN: http.listen: \"localhost:9464\" is not an address: write IP:port, such as \"127.0.0.1:9464\"",
+        ),
+    ];
+    let mut wrong = String::new();
+    for (more, variables, expected) in cases {
+        let found = demo_with(more).error(variables);
+        if !(found == *expected || expected.ends_with("TOML: ") && found.starts_with(expected)) {
+            wrong += &format!("\nexpected {expected}\n   found {found}\n");
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn a_missing_file_or_key_is_named() {
+    let missing = load(Path::new("/nonexistent"), "demo", []).unwrap_err().to_string();
+    assert!(missing.starts_with("/nonexistent/default.toml: cannot be read: No such file"), "{missing}");
+    let no_target = Dir::new("", "[stream]\nname = \"demo\"\n[source.kafka]\nkind = \"kafka\"\ntopic = \"demo\"");
+    assert_eq!(no_target.error(&[]), "target is not set: write it in demo.toml, or set BRIDGE__TARGET");
+    let other = load(&demo_with("").0, "other", []).unwrap_err().to_string();
+    assert!(other.contains("other.toml: cannot be read"), "{other}");
+}
+
+#[test]
+fn fields_of_json_are_not_looked_for_where_there_is_none() {
+    let bytes = DEMO.replace("topic = \"demo\"", "topic = \"demo\"\nformat = \"bytes\"");
+    let error = |more: &str| Dir::new("", &format!("{bytes}\n{more}")).error(&[]);
+    assert!(error("[dedupe]\nkey = \"event_id\"").contains("values of source.kafka are not JSON"));
+    let route = "[route.a]\nfield = \"x\"\nequals = \"y\"\ntopic = \"persistent://public/default/other\"";
+    assert!(error(route).contains("values of source.kafka are not JSON"));
+    assert!(Dir::new("", &format!("{bytes}\n[dedupe]\nkey = \"header:id\"")).load(&[]).is_ok());
+    assert!(demo_with("[dedupe]\nkey = \"a..b\"").error(&[]).contains("dedupe.key"));
+    assert!(demo_with(route).load(&[]).is_ok());
+}

@@ -1,0 +1,165 @@
+//! The bridge's own HTTP: `/metrics`, `/livez`, `/readyz`, `/status`, and with a token `POST /pause`, `/resume`, `/drain`.
+
+use std::hint::black_box;
+use std::io;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+
+use crate::config::Secret;
+use crate::metrics::Metrics;
+use crate::shutdown::Stop;
+use crate::status::StatusBoard;
+
+mod bounded;
+#[cfg(test)]
+mod tests;
+
+/// What an operator asks of a running bridge. Holds until the next start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Control {
+    /// Read no more; drain, and keep the partitions.
+    Pause,
+    /// Read again.
+    Resume,
+    /// Read no more, drain, write the checkpoints, close the producers and leave the group; the process goes on to answer.
+    Drain,
+}
+
+/// What the handlers need.
+#[derive(Clone)]
+pub struct Api {
+    /// Rendered by `/metrics`.
+    pub metrics: Metrics,
+    /// Read by `/livez`, `/readyz` and `/status`.
+    pub board: StatusBoard,
+    /// `health.stall_seconds`.
+    pub stall: Duration,
+    /// The bearer token of the controls; `None`: they are refused.
+    pub token: Option<Secret>,
+    /// Where the controls go.
+    pub controls: mpsc::Sender<Control>,
+}
+
+/// Binds the address of `http.listen`.
+///
+/// # Errors
+/// When it cannot be bound; the message names it.
+pub async fn bind(listen: SocketAddr) -> io::Result<TcpListener> {
+    let say = |error: io::Error| io::Error::new(error.kind(), format!("http.listen = \"{listen}\": {error}"));
+    TcpListener::bind(listen).await.map_err(say)
+}
+
+/// Answers until the stop's deadline: probes and scrapes see the drain as well.
+pub async fn serve(listener: TcpListener, api: Api, mut stop: Stop) {
+    let gone = async move {
+        let deadline = stop.asked().await;
+        tokio::time::sleep_until(deadline.into()).await;
+    };
+    let upkeep = api.metrics.clone();
+    let server = axum::serve(bounded::Bounded::new(listener), router(api));
+    tokio::select! {
+        // The server has no end of its own; its errors are those of single connections, and it handles them.
+        _ = server => {}
+        () = gone => {}
+        () = keep_up(upkeep) => {}
+    }
+}
+
+async fn keep_up(metrics: Metrics) {
+    let mut ticks = tokio::time::interval(Duration::from_secs(5));
+    loop {
+        ticks.tick().await;
+        metrics.upkeep();
+    }
+}
+
+fn router(api: Api) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics))
+        .route("/livez", get(|State(api): State<Api>| async move { verdict(api.board.livez(Instant::now())) }))
+        .route(
+            "/readyz",
+            get(|State(api): State<Api>| async move { verdict(api.board.readyz(Instant::now(), api.stall)) }),
+        )
+        .route("/status", get(status))
+        .route(
+            "/pause",
+            post(|State(api): State<Api>, headers: HeaderMap| async move { control(&api, &headers, Control::Pause) }),
+        )
+        .route(
+            "/resume",
+            post(|State(api): State<Api>, headers: HeaderMap| async move { control(&api, &headers, Control::Resume) }),
+        )
+        .route(
+            "/drain",
+            post(|State(api): State<Api>, headers: HeaderMap| async move { control(&api, &headers, Control::Drain) }),
+        )
+        .fallback(|| async {
+            text(StatusCode::NOT_FOUND, "here are /metrics, /livez, /readyz, /status; POST /pause, /resume, /drain")
+        })
+        .with_state(api)
+}
+
+fn text(status: StatusCode, body: impl Into<String>) -> Response {
+    (status, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], format!("{}\n", body.into())).into_response()
+}
+
+async fn metrics(State(api): State<Api>) -> Response {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], api.metrics.render()).into_response()
+}
+
+async fn status(State(api): State<Api>) -> Response {
+    let body = api.board.to_json(Instant::now()).to_string();
+    ([(header::CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+fn verdict(answer: Result<(), String>) -> Response {
+    match answer {
+        Ok(()) => text(StatusCode::OK, "ok"),
+        Err(problem) => text(StatusCode::SERVICE_UNAVAILABLE, problem),
+    }
+}
+
+fn control(api: &Api, headers: &HeaderMap, control: Control) -> Response {
+    if let Err(refusal) = authorise(api.token.as_ref(), headers) {
+        return refusal;
+    }
+    match api.controls.try_send(control) {
+        Ok(()) => text(StatusCode::ACCEPTED, "accepted: /status shows when it is done"),
+        Err(_) => {
+            text(StatusCode::SERVICE_UNAVAILABLE, "the bridge is stopping, or busy with earlier requests: try again")
+        }
+    }
+}
+
+#[allow(clippy::result_large_err, reason = "the error is the answer itself, made once per refused request")]
+fn authorise(token: Option<&Secret>, headers: &HeaderMap) -> Result<(), Response> {
+    let Some(token) = token else {
+        return Err(text(StatusCode::FORBIDDEN, "controls are off: set http.token_file"));
+    };
+    let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let Some(given) = given.and_then(|value| value.strip_prefix("Bearer ")) else {
+        let mut answer = text(StatusCode::UNAUTHORIZED, "send the header Authorization: Bearer <token>");
+        answer.headers_mut().insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
+        return Err(answer);
+    };
+    if same(given.as_bytes(), token.expose().as_bytes()) {
+        Ok(())
+    } else {
+        Err(text(StatusCode::FORBIDDEN, "wrong token"))
+    }
+}
+
+/// Compares in a time that depends on the lengths only, so that a token cannot be guessed byte by byte.
+fn same(a: &[u8], b: &[u8]) -> bool {
+    let difference = a.iter().zip(b).fold(0, |difference, (x, y)| black_box(difference | (x ^ y)));
+    a.len() == b.len() && difference == 0
+}

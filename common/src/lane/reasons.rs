@@ -1,0 +1,156 @@
+//! Reasons, in types for those who decide on them and in words for those who read them.
+
+use thiserror::Error;
+
+use crate::record::Offset;
+
+/// Why a producer could not be opened.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum NotOpened {
+    /// Somebody holds the name: another instance, or a dying connection of our own.
+    #[error("the producer name is held by another instance (or by a connection that is still dying)")]
+    Busy,
+    /// It may work later: the broker or the connection is gone, the topic is being moved, rights were revoked.
+    #[error("{0}")]
+    Later(String),
+    /// It can never work: the schema does not fit, or the like.
+    #[error("{0}")]
+    Never(String),
+}
+
+/// What the broker said of a batch that it did not take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SendFailure {
+    /// Whether it is stored is not known, or it may work later.
+    Unknown(String),
+    /// The broker refuses this content (too large for the topic's own limit); no retry of it can work.
+    Refused(String),
+}
+
+/// Why a partition is opened again.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Why {
+    /// A batch was answered with -1:-1, though its ids should be new.
+    #[error("the broker takes ids from {lowest} for duplicates, though they should be new")]
+    Duplicate {
+        /// The batch's lowest id.
+        lowest: Offset,
+    },
+    /// The broker answered a batch with an error.
+    #[error("the broker answered the batch up to id {highest} with: {text}")]
+    SendError {
+        /// The batch's highest id.
+        highest: Offset,
+        /// The broker's words.
+        text: String,
+    },
+    /// No answer in time.
+    #[error("no receipt for the batch from id {lowest} within {timeout_ms} ms")]
+    Timeout {
+        /// The batch's lowest id.
+        lowest: Offset,
+        /// How long it was waited for.
+        timeout_ms: u64,
+    },
+    /// A producer was closed by the broker, or its connection is gone.
+    #[error("the producer was closed: {0}")]
+    ProducerClosed(String),
+    /// A receipt names a batch that is not in flight.
+    #[error("a receipt names id {lowest}, which is not in flight")]
+    StrayReceipt {
+        /// The id in the receipt.
+        lowest: Offset,
+    },
+    /// The source has to be read again.
+    #[error("the source has to be read again: {0}")]
+    Source(String),
+    /// Opening did not come to its end.
+    #[error("the opening did not come to its end: {0}")]
+    Opening(String),
+    /// A repair could not be carried out.
+    #[error("the repair of ids {lowest} to {highest} could not be carried out: {text}")]
+    Repair {
+        /// The lowest id.
+        lowest: Offset,
+        /// The highest id.
+        highest: Offset,
+        /// What happened.
+        text: String,
+    },
+    /// The routing changes, and everything under the old one is settled.
+    #[error("the routing changes")]
+    Routing,
+}
+
+/// Why a partition is stopped until a person acts.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Stop {
+    /// The target knows this name, the checkpoint topic does not.
+    #[error(
+        "the checkpoint of this partition has vanished: the target knows its producer name (last sequence id {last}), \
+         the checkpoint topic has no entry; restore the topic, or set a position with `bridgectl checkpoint set`"
+    )]
+    CheckpointVanished {
+        /// The last sequence id that the target knows.
+        last: Offset,
+    },
+    /// A checkpoint of a newer version of the bridge.
+    #[error("the checkpoint has version {found}, this binary knows up to {known}: run the newer binary")]
+    CheckpointVersion {
+        /// The version that was found.
+        found: u32,
+        /// The highest version that this binary reads.
+        known: u32,
+    },
+    /// The target refuses the producer for good.
+    #[error("{0}")]
+    Refused(String),
+    /// The source stops: a gap, gone back, topic gone.
+    #[error("{0}")]
+    Source(String),
+    /// Too many dead letters at once: more likely a wrong contract than wrong records.
+    #[error(
+        "{dead_letters} of the last {records} records could not be translated, more than dead_letters.max_ratio \
+         allows: check the contract, or raise the ratio"
+    )]
+    DeadLetterBurst {
+        /// How many could not be translated.
+        dead_letters: u32,
+        /// Out of how many.
+        records: u32,
+    },
+}
+
+/// Rare things that operators want to read.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Note {
+    /// The partition is opened again.
+    #[error("opening again: {0}")]
+    Reopening(Why),
+    /// The lane's topic was trimmed past the mark.
+    #[error(
+        "{topic} was trimmed past the checkpoint's mark; sequence id {last} cannot be seen any more and is taken as seen"
+    )]
+    Trimmed {
+        /// The topic.
+        topic: String,
+        /// The last_sequence_id.
+        last: u64,
+    },
+    /// Waiting for an id to become visible.
+    #[error("waiting until sequence id {last} can be read in {topic}")]
+    Waiting {
+        /// The topic.
+        topic: String,
+        /// The last_sequence_id.
+        last: u64,
+    },
+    /// A hole is being repaired.
+    #[error("repairing ids {lowest} to {highest}: they lie at or below the last sequence id and are not in the target")]
+    Repairing {
+        /// The lowest id.
+        lowest: Offset,
+        /// The highest id.
+        highest: Offset,
+    },
+}

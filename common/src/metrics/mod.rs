@@ -1,0 +1,148 @@
+//! The metrics of a bridge: every name with its unit and help in one place, handles that are looked up once per
+//! partition and not per event, and series that vanish with their partition.
+
+mod names;
+mod partition;
+mod process;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, Recorder, SharedString};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+
+pub use names::*;
+pub use partition::PartitionMetrics;
+
+/// How many different field names the drift counter shows before it says "other".
+const DRIFT_FIELDS: usize = 50;
+/// How many characters of a field's name are shown.
+const DRIFT_NAME_CHARS: usize = 80;
+
+/// The metrics of one bridge. Cheap to clone; every clone is the same registry.
+#[derive(Clone)]
+pub struct Metrics {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    stream: String,
+    start_unix_seconds: f64,
+    recorder: PrometheusRecorder,
+    handle: PrometheusHandle,
+    shared: Mutex<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    /// How many living handles each partition's series have, by their labels as they are rendered. 0: hidden.
+    partitions: BTreeMap<String, u32>,
+    /// The field names that the drift counter shows.
+    drift: BTreeMap<String, Counter>,
+}
+
+impl Metrics {
+    /// A registry of its own for the bridge of `stream`.
+    pub fn new(stream: &str, version: &str) -> Self {
+        let mut builder = PrometheusBuilder::new();
+        for metric in ALL {
+            if let Kind::Histogram(buckets) = metric.kind {
+                builder = builder
+                    .set_buckets_for_metric(Matcher::Full(metric.name.to_owned()), buckets.bounds())
+                    .expect("the bounds are not empty");
+            }
+        }
+        let recorder = builder.build_recorder();
+        for metric in ALL {
+            describe(&recorder, metric);
+        }
+        let handle = recorder.handle();
+        let start_unix_seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
+        let stream = stream.to_owned();
+        let inner = Inner { stream, start_unix_seconds, recorder, handle, shared: Mutex::default() };
+        let metrics = Self { inner: Arc::new(inner) };
+        metrics.gauge(BUILD_INFO, &[("version", version)]).set(1.0);
+        metrics
+    }
+
+    /// The handles of one source partition. Its series show for as long as any clone of the handles lives.
+    pub fn partition(&self, source: &str, topic: &str, partition: u32) -> PartitionMetrics {
+        PartitionMetrics::new(self, source, topic, partition)
+    }
+
+    /// A connection to `server` (`kafka`, `pulsar`) was made again.
+    pub fn reconnected(&self, server: &'static str) {
+        self.counter(RECONNECTS, &[("server", server)]).increment(1);
+    }
+
+    /// A field that the contract does not know was met `times` times. `field` is its path, never its value.
+    pub fn drifted(&self, field: &str, times: u64) {
+        let name: String = field.chars().take(DRIFT_NAME_CHARS).collect();
+        let mut shared = self.lock();
+        let name = if shared.drift.contains_key(&name) || shared.drift.len() < DRIFT_FIELDS {
+            name
+        } else {
+            "other".to_owned()
+        };
+        let counter = shared.drift.entry(name).or_insert_with_key(|name| self.counter(DRIFT, &[("field", name)]));
+        counter.increment(times);
+    }
+
+    /// The text for Prometheus.
+    pub fn render(&self) -> String {
+        let text = self.inner.handle.render();
+        let shared = self.lock();
+        let hidden: Vec<&str> =
+            shared.partitions.iter().filter(|(_, living)| **living == 0).map(|(labels, _)| labels.as_str()).collect();
+        let mut shown = String::with_capacity(text.len());
+        for line in text.lines().filter(|line| !hidden.iter().any(|labels| line.contains(labels))) {
+            shown.push_str(line);
+            shown.push('\n');
+        }
+        drop(shared);
+        process::render(&mut shown, self.inner.start_unix_seconds);
+        shown
+    }
+
+    /// Moves recorded times into their buckets. To be called every few seconds, or they pile up until someone scrapes.
+    pub fn upkeep(&self) {
+        self.inner.handle.run_upkeep();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        self.inner.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn key(&self, metric: Metric, labels: &[(&'static str, &str)]) -> Key {
+        let mut all = Vec::with_capacity(labels.len() + 1);
+        all.push(Label::new("stream", self.inner.stream.clone()));
+        all.extend(labels.iter().map(|(name, value)| Label::new(*name, (*value).to_owned())));
+        Key::from_parts(metric.name, all)
+    }
+
+    fn counter(&self, metric: Metric, labels: &[(&'static str, &str)]) -> Counter {
+        self.inner.recorder.register_counter(&self.key(metric, labels), &METADATA)
+    }
+
+    fn gauge(&self, metric: Metric, labels: &[(&'static str, &str)]) -> Gauge {
+        self.inner.recorder.register_gauge(&self.key(metric, labels), &METADATA)
+    }
+
+    fn histogram(&self, metric: Metric, labels: &[(&'static str, &str)]) -> Histogram {
+        self.inner.recorder.register_histogram(&self.key(metric, labels), &METADATA)
+    }
+}
+
+const METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, None);
+
+fn describe(recorder: &PrometheusRecorder, metric: &Metric) {
+    let (name, help) = (KeyName::from(metric.name), SharedString::from(metric.help));
+    match metric.kind {
+        Kind::Counter => recorder.describe_counter(name, Some(metric.unit), help),
+        Kind::Gauge => recorder.describe_gauge(name, Some(metric.unit), help),
+        Kind::Histogram(_) => recorder.describe_histogram(name, Some(metric.unit), help),
+    }
+}

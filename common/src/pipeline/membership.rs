@@ -1,0 +1,224 @@
+//! Joining a source, of whatever kind, and leaving it.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::start::{Problem, revoke_deadline, wait};
+#[cfg(feature = "kafka")]
+use crate::config::KafkaSource;
+use crate::config::{self, Config, Source};
+use crate::retry::Retry;
+#[cfg(feature = "kafka")]
+use crate::source::kafka::{KafkaGroup, KafkaSettings};
+#[cfg(feature = "poll")]
+use crate::source::poll::{KafkaAccess, PollReader};
+#[cfg(feature = "rabbitmq")]
+use crate::source::rabbitmq::{RabbitGroup, RabbitSettings};
+use crate::source::{Leave, Notice, SourceError};
+use crate::status::StatusBoard;
+
+/// A source that was joined: it gives partitions until it is left.
+pub(super) struct Membership {
+    kind: Kind,
+    /// Passes its notices on; ends when the last one was.
+    forwarding: JoinHandle<()>,
+}
+
+enum Kind {
+    #[cfg(feature = "kafka")]
+    Kafka(KafkaGroup),
+    #[cfg(feature = "rabbitmq")]
+    Rabbitmq(RabbitGroup),
+    #[cfg(feature = "poll")]
+    Poll,
+}
+
+/// Notices of all sources, each with the number of its source.
+pub(super) type Notices = mpsc::UnboundedReceiver<(usize, Notice)>;
+
+type Joined = (Kind, mpsc::UnboundedReceiver<Notice>);
+
+impl Membership {
+    /// Joins a source; tries again until its servers answer. Its notices go to `notices` under the number `index`.
+    pub(super) async fn join(
+        config: &Config,
+        name: &str,
+        source: &Source,
+        board: &StatusBoard,
+        index: usize,
+        notices: mpsc::UnboundedSender<(usize, Notice)>,
+    ) -> Result<Self, Problem> {
+        let mut retry = Retry::for_brokers();
+        loop {
+            match open(config, name, source).await? {
+                Ok((kind, inbox)) => {
+                    return Ok(Self { kind, forwarding: tokio::spawn(forward(index, inbox, notices)) });
+                }
+                Err(error @ SourceError::Setting { .. }) => return Err(Problem::config(error)),
+                Err(error) if error.is_transient() => wait(&mut retry, board, &error.to_string()).await,
+                Err(error) => return Err(Problem::fault(error)),
+            }
+        }
+    }
+
+    /// How many partitions the source had when it was joined.
+    pub(super) fn partition_count(&self) -> u32 {
+        match &self.kind {
+            #[cfg(feature = "kafka")]
+            Kind::Kafka(group) => group.partition_count(),
+            #[cfg(feature = "rabbitmq")]
+            Kind::Rabbitmq(group) => group.partition_count(),
+            #[cfg(feature = "poll")]
+            Kind::Poll => 1,
+        }
+    }
+
+    /// How long ago its own task or thread was last seen to step.
+    pub(super) fn age(&self) -> Duration {
+        match &self.kind {
+            #[cfg(feature = "kafka")]
+            Kind::Kafka(group) => group.health().age(),
+            #[cfg(feature = "rabbitmq")]
+            Kind::Rabbitmq(group) => group.health().age(),
+            // Its reader's task steps with the partition's.
+            #[cfg(feature = "poll")]
+            Kind::Poll => Duration::ZERO,
+        }
+    }
+
+    /// Leaves the source; returns when all is done, or after `deadline`.
+    pub(super) async fn close(self, leave: Leave, deadline: Duration) {
+        match self.kind {
+            #[cfg(feature = "kafka")]
+            Kind::Kafka(group) => group.close(leave, deadline).await,
+            #[cfg(feature = "rabbitmq")]
+            Kind::Rabbitmq(group) => group.close(leave, deadline).await,
+            #[cfg(feature = "poll")]
+            Kind::Poll => {}
+        }
+    }
+
+    /// Leaves a source whose client has given up, so that it can be joined anew: when this returns, the last notice of the old
+    /// membership was passed on.
+    pub(super) async fn give_up(self, deadline: Duration) {
+        let forwarding = self.forwarding;
+        let kind = Self { kind: self.kind, forwarding: tokio::spawn(async {}) };
+        kind.close(Leave::ForRestart, deadline).await;
+        let stop = forwarding.abort_handle();
+        if tokio::time::timeout(deadline, forwarding).await.is_err() {
+            stop.abort();
+        }
+    }
+}
+
+async fn open(config: &Config, name: &str, source: &Source) -> Result<Result<Joined, SourceError>, Problem> {
+    Ok(match source {
+        #[cfg(feature = "kafka")]
+        Source::Kafka(kafka) => {
+            let joined = KafkaGroup::open(kafka_settings(config, kafka)?).await;
+            joined.map(|(group, inbox)| (Kind::Kafka(group), inbox))
+        }
+        #[cfg(feature = "rabbitmq")]
+        Source::Rabbitmq(rabbitmq) => {
+            let (stream, held_bytes) = (&config.stream.name, held_bytes(config));
+            let prefetch = super::sources::prefetch(config);
+            let settings = RabbitSettings::from_config(stream, &config.rabbitmq, rabbitmq, prefetch, held_bytes);
+            RabbitGroup::open(settings).await.map(|(group, inbox)| (Kind::Rabbitmq(group), inbox))
+        }
+        #[cfg(feature = "poll")]
+        Source::Poll(poll) => PollReader::new(name, poll, &kafka_access(config)?).map(|reader| {
+            let (notices, inbox) = mpsc::unbounded_channel();
+            // The inbox is still in our hands.
+            let _ = notices.send(Notice::Assigned(reader.into()));
+            (Kind::Poll, inbox)
+        }),
+        #[allow(unreachable_patterns, reason = "a bridge is built for the kinds that its stream has")]
+        _ => {
+            return Err(Problem::config(format!(
+                "source.{name}.kind: this bridge was built without that kind of source"
+            )));
+        }
+    })
+}
+
+/// A reader in a notice that nobody takes is dropped here, which gives its partition up.
+async fn forward(
+    index: usize,
+    mut inbox: mpsc::UnboundedReceiver<Notice>,
+    out: mpsc::UnboundedSender<(usize, Notice)>,
+) {
+    while let Some(notice) = inbox.recv().await {
+        drop(out.send((index, notice)));
+    }
+}
+
+/// Half of the memory is for what the sources' clients have fetched.
+fn held_bytes(config: &Config) -> u64 {
+    u64::from(config.limits.memory_mib) * 1024 * 1024 / 2
+}
+
+#[cfg(feature = "kafka")]
+fn kafka_settings(config: &Config, source: &KafkaSource) -> Result<KafkaSettings, Problem> {
+    let section = &config.kafka;
+    let mut settings = KafkaSettings::new(&section.brokers, &source.topic, &config.stream.name);
+    settings.generation = source.generation;
+    settings.group_instance_id = section.instance_id.clone();
+    settings.queue_bytes = held_bytes(config);
+    settings.revoke_deadline = revoke_deadline(config);
+    settings.properties = kafka_properties(config)?;
+    settings.properties.insert("session.timeout.ms".to_owned(), section.session_timeout_ms.to_string());
+    Ok(settings)
+}
+
+/// Further settings, TLS and SASL among them, by librdkafka's names.
+#[cfg(feature = "kafka")]
+fn kafka_properties(config: &Config) -> Result<std::collections::BTreeMap<String, String>, Problem> {
+    let section = &config.kafka;
+    let mut properties = section.properties.clone();
+    let mut set = |key: &str, value: String| properties.insert(key.to_owned(), value);
+    let password = config::read_secret(section.sasl.password.as_ref(), section.sasl.password_file.as_deref());
+    let password = password.map_err(Problem::config)?;
+    let mechanism = match section.sasl.mechanism {
+        config::SaslMechanism::None => None,
+        config::SaslMechanism::Plain => Some("PLAIN"),
+        config::SaslMechanism::ScramSha256 => Some("SCRAM-SHA-256"),
+        config::SaslMechanism::ScramSha512 => Some("SCRAM-SHA-512"),
+    };
+    let protocol = match (section.tls.enabled, mechanism.is_some()) {
+        (false, false) => None,
+        (true, false) => Some("ssl"),
+        (false, true) => Some("sasl_plaintext"),
+        (true, true) => Some("sasl_ssl"),
+    };
+    if let Some(protocol) = protocol {
+        set("security.protocol", protocol.to_owned());
+    }
+    if let Some(mechanism) = mechanism {
+        set("sasl.mechanism", mechanism.to_owned());
+        set("sasl.username", section.sasl.username.clone().unwrap_or_default());
+        set("sasl.password", password.map(|password| password.expose().to_owned()).unwrap_or_default());
+    }
+    let files = [
+        ("ssl.ca.location", &section.tls.ca_file),
+        ("ssl.certificate.location", &section.tls.certificate_file),
+        ("ssl.key.location", &section.tls.key_file),
+    ];
+    for (key, file) in files.into_iter().filter_map(|(key, file)| file.as_ref().map(|file| (key, file))) {
+        set(key, file.display().to_string());
+    }
+    Ok(properties)
+}
+
+/// How polled endpoints of Kafka reach the cluster: as the sources of kind `kafka` do.
+#[cfg(all(feature = "poll", feature = "kafka"))]
+fn kafka_access(config: &Config) -> Result<KafkaAccess, Problem> {
+    let properties = kafka_properties(config)?;
+    Ok(KafkaAccess { brokers: config.kafka.brokers.clone(), client_id: config.group(), properties })
+}
+
+#[cfg(all(feature = "poll", not(feature = "kafka")))]
+fn kafka_access(_config: &Config) -> Result<KafkaAccess, Problem> {
+    Ok(KafkaAccess::default())
+}

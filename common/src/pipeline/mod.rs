@@ -1,0 +1,401 @@
+//! A running bridge: joins its sources, starts one [`flow`] per source partition that it is given, lets go of those that
+//! are taken away, and passes on what operators and the target's partition count ask for.
+//!
+//! ```text
+//! sources ── Notice ──> pipeline ── Order ──> Flow (one per source partition)
+//!                                               Reading ──> Batches ──> Hands ──> Pulsar
+//!                                               └──────── lane::Partition decides ───────┘
+//! ```
+
+mod acting;
+mod appending;
+mod batch;
+mod batches;
+mod budget;
+mod flow;
+mod hands;
+mod identity;
+mod key_space;
+mod membership;
+mod reading;
+mod rejoining;
+mod recalling;
+mod scanning;
+mod schemas;
+mod sources;
+mod start;
+mod target;
+mod told;
+mod twins;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use budget::Budget;
+use flow::{Flow, Order};
+use key_space::Ownership;
+use membership::{Membership, Notices};
+use sources::{Avro, Joined, SourceSettings};
+use start::Problem;
+use twins::Twins;
+
+use crate::cli::Stream;
+use crate::config::{Config, Format};
+use crate::http::Control;
+use crate::lane::{Limits, Routing};
+use crate::metrics::Metrics;
+use crate::pulsar::{Client, Compression, SchemaInfo};
+use crate::record::SourcePartition;
+use crate::shutdown::{self, Exit};
+use crate::source::{Leave, Notice, Reader, SourceError};
+use crate::status::{BridgeState, StatusBoard};
+use crate::translate::{AvroTranslator, Contract, JsonPlan, Translator};
+
+/// How often the target is asked for its partition count.
+const ROUTING_CHECK: Duration = Duration::from_secs(30);
+
+/// How long leaving the sources may take when another instance owns the keys.
+const STAND_BY: Duration = Duration::from_secs(10);
+
+/// What all partitions of a bridge share.
+pub(crate) struct Shared {
+    pub(crate) stream: String,
+    pub(crate) checkpoints: String,
+    /// The contract as the target's schema; `None` where there is none, or each writer's is.
+    pub(crate) schema: Option<Arc<SchemaInfo>>,
+    pub(crate) contract: Option<String>,
+    pub(crate) plan: Option<Arc<JsonPlan>>,
+    pub(crate) compression: Compression,
+    pub(crate) limits: Limits,
+    pub(crate) max_dead_letter_ratio: f64,
+    /// Whether every message carries the digest of the source's bytes.
+    pub(crate) digest: bool,
+    pub(crate) client: Client,
+    pub(crate) board: StatusBoard,
+    pub(crate) metrics: Metrics,
+    budget: Arc<Budget>,
+    /// Where the same event may come by several sources.
+    twins: Option<Twins>,
+}
+
+impl Shared {
+    fn translator(&self, settings: &SourceSettings) -> Translator {
+        let translator = match (&settings.avro, settings.format, &self.plan) {
+            (Some(Avro::Given(plan)), ..) => AvroTranslator::raw(Arc::clone(plan)),
+            (Some(Avro::Registered(schemas)), ..) => AvroTranslator::registered(Arc::clone(schemas)),
+            (None, Format::Json, Some(plan)) => return Translator::json(Arc::clone(plan)),
+            _ => return Translator::Bytes,
+        };
+        Translator::Avro { translator, counts_drift: settings.counts_drift }
+    }
+}
+
+/// Runs a bridge until it is told to stop, or can never work. See [`crate::cli::main`].
+pub async fn run(stream: Stream, config: Config) -> Exit {
+    let grace = Duration::from_secs(u64::from(config.shutdown.deadline_seconds));
+    let (_stopper, stop) = match shutdown::on_signals(grace) {
+        Ok(stop) => stop,
+        Err(error) => {
+            tracing::error!("signals cannot be handled: {error}");
+            return Exit::Fault;
+        }
+    };
+    match start::bridge(stream, config, stop.clone()).await {
+        Ok(Some(bridge)) => bridge.run(stop).await,
+        Ok(None) => Exit::Clean,
+        Err(problem) => {
+            tracing::error!("{}", problem.text);
+            problem.exit
+        }
+    }
+}
+
+/// A partition's task, and the way to tell it something.
+struct Running {
+    orders: mpsc::UnboundedSender<Order>,
+    task: JoinHandle<()>,
+}
+
+/// A partition of one of the sources: the source's number, and which partition.
+type FlowKey = (usize, SourcePartition);
+
+/// A bridge that has joined its sources.
+pub(crate) struct Bridge {
+    shared: Arc<Shared>,
+    routing: Routing,
+    sources: Vec<Joined>,
+    /// What the sources are joined again by.
+    config: Arc<Config>,
+    notices: Notices,
+    notices_in: mpsc::UnboundedSender<(usize, Notice)>,
+    /// Sources that were joined again.
+    rejoined: mpsc::UnboundedReceiver<(usize, Result<Membership, Problem>)>,
+    rejoined_in: mpsc::UnboundedSender<(usize, Result<Membership, Problem>)>,
+    /// Tells who owns the keys, where the sources share them.
+    key_space: Option<mpsc::UnboundedReceiver<Ownership>>,
+    controls: mpsc::Receiver<Control>,
+    flows: BTreeMap<FlowKey, Running>,
+    /// Revoked partitions that still drain.
+    leaving: Vec<(FlowKey, JoinHandle<()>)>,
+    paused: bool,
+    revoke_deadline: Duration,
+    contract: Arc<Contract>,
+}
+
+impl Bridge {
+    async fn run(mut self, mut stop: shutdown::Stop) -> Exit {
+        self.shared.board.set_state(if self.paused { BridgeState::Paused } else { BridgeState::Running });
+        let mut routing_check = tokio::time::interval(ROUTING_CHECK);
+        let mut beat = tokio::time::interval(Duration::from_secs(1));
+        let mut exit = Exit::Clean;
+        let deadline = loop {
+            tokio::select! {
+                deadline = stop.asked() => break deadline,
+                Some((source, notice)) = self.notices.recv() => {
+                    if let Err(fault) = self.notice(source, notice) {
+                        exit = fault;
+                        break Instant::now() + self.revoke_deadline;
+                    }
+                }
+                Some((source, joined)) = self.rejoined.recv() => {
+                    if let Err(fault) = self.rejoined(source, joined) {
+                        exit = fault;
+                        break Instant::now() + self.revoke_deadline;
+                    }
+                }
+                Some(ownership) = next(&mut self.key_space) => match ownership {
+                    Ownership::Taken => match self.stand_by(&mut stop).await {
+                        Ok(None) => {}
+                        Ok(Some(deadline)) => break deadline,
+                        Err(fault) => {
+                            exit = fault;
+                            break Instant::now() + self.revoke_deadline;
+                        }
+                    },
+                    other => self.key_space_is(other),
+                },
+                Some(control) = self.controls.recv() => self.control(control),
+                _ = routing_check.tick() => self.check_routing().await,
+                _ = beat.tick() => {
+                    self.beat();
+                    if self.has_dead_task() {
+                        exit = Exit::Fault;
+                        break Instant::now() + self.revoke_deadline;
+                    }
+                }
+            }
+        };
+        self.shared.board.set_state(BridgeState::Draining);
+        if !self.leave(Leave::ForRestart, deadline).await {
+            exit = Exit::Fault;
+        }
+        tracing::info!("stopped");
+        exit
+    }
+
+    /// A partition's task ends only when it was told to: one that ended by itself has failed.
+    fn has_dead_task(&self) -> bool {
+        let mut dead = self.flows.iter().filter(|(_, running)| running.task.is_finished());
+        dead.next().is_some_and(|((_, partition), _)| {
+            tracing::error!(%partition, "the partition's task has ended by itself: the bridge stops");
+            true
+        })
+    }
+
+    /// The sources' own tasks and threads step, or do not.
+    fn beat(&self) {
+        for joined in &self.sources {
+            if let Some(membership) = &joined.membership {
+                let last = Instant::now().checked_sub(membership.age()).unwrap_or_else(Instant::now);
+                self.shared.board.beat(joined.task_name(), last);
+            }
+        }
+        self.shared.metrics.upkeep();
+    }
+
+    fn notice(&mut self, source: usize, notice: Notice) -> Result<(), Exit> {
+        match notice {
+            Notice::Assigned(reader) => self.assigned(source, reader),
+            Notice::Revoked { partition, lost } => {
+                let key = self.flows.keys().find(|(of, found)| *of == source && found.partition == partition).cloned();
+                tracing::info!(source = %self.sources[source].settings.name, partition, lost, "revoked");
+                if let Some((key, running)) = key.and_then(|key| self.flows.remove_entry(&key)) {
+                    // The source waits until the reader is dropped, which the flow does when it has let go.
+                    let deadline = Instant::now() + if lost { Duration::ZERO } else { self.revoke_deadline };
+                    let _ = running.orders.send(Order::Release { deadline });
+                    self.leaving.retain(|(_, task)| !task.is_finished());
+                    self.leaving.push((key, running.task));
+                }
+            }
+            Notice::Failed(error) => {
+                self.shared.board.set_error(Some(error.to_string()));
+                if error.is_transient() {
+                    tracing::warn!("{error}");
+                } else if matches!(error, SourceError::Fatal { .. }) {
+                    tracing::error!("{error}");
+                    self.rejoin(source);
+                } else {
+                    tracing::error!("{error}");
+                    return Err(Exit::Fault);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn assigned(&mut self, source: usize, reader: Reader) {
+        let partition = reader.partition().clone();
+        let joined = &self.sources[source];
+        // After a drain nothing is taken any more: dropping the reader gives its partition back.
+        let Some(membership) = &joined.membership else { return };
+        let source_partitions = membership.partition_count();
+        let settings = Arc::clone(&joined.settings);
+        let shared = Arc::clone(&self.shared);
+        let (orders, task) =
+            Flow::spawn(shared, settings, reader, self.routing.clone(), source_partitions, self.paused);
+        tracing::info!(source = %joined.settings.name, %partition, "assigned");
+        self.flows.insert((source, partition), Running { orders, task });
+    }
+
+    /// Nothing is admitted while the keys are not ours; then every partition is read back again, since another owner may
+    /// have published meanwhile.
+    fn key_space_is(&self, ownership: Ownership) {
+        let Some(twins) = &self.shared.twins else { return };
+        match ownership {
+            Ownership::Lost | Ownership::Taken => twins.disown(),
+            Ownership::Owned => {
+                twins.disown();
+                twins.own(self.sources.iter().map(Joined::partition_count).sum());
+                twins.reopen_all();
+            }
+        }
+    }
+
+    fn control(&mut self, control: Control) {
+        let order = |flows: &BTreeMap<FlowKey, Running>, make: fn() -> Order| {
+            flows.values().for_each(|running| {
+                let _ = running.orders.send(make());
+            });
+        };
+        match control {
+            Control::Pause | Control::Resume if self.has_left() => {
+                tracing::warn!(?control, "refused: the bridge has drained and left its sources; start it again");
+                return;
+            }
+            Control::Pause => {
+                self.paused = true;
+                self.shared.board.set_state(BridgeState::Paused);
+                order(&self.flows, || Order::Pause);
+            }
+            Control::Resume => {
+                self.paused = false;
+                self.shared.board.set_state(BridgeState::Running);
+                order(&self.flows, || Order::Resume);
+            }
+            Control::Drain => {
+                self.shared.board.set_state(BridgeState::Draining);
+                self.drain();
+            }
+        }
+        tracing::info!(?control, "as an operator asked");
+    }
+
+    /// Lets go of every partition, then leaves the sources for good. A Kafka group would revoke its partitions by itself;
+    /// queues and polls are nobody's to revoke.
+    fn drain(&mut self) {
+        self.forget_rejoins();
+        let deadline = Instant::now() + self.revoke_deadline;
+        let mut told = Vec::new();
+        for (key, running) in std::mem::take(&mut self.flows) {
+            let _ = running.orders.send(Order::Release { deadline });
+            told.push((key.0, running.orders));
+            self.leaving.push((key, running.task));
+        }
+        for (source, joined) in self.sources.iter_mut().enumerate() {
+            self.shared.board.task_ended(joined.task_name());
+            let flows: Vec<_> = told.iter().filter(|(of, _)| *of == source).map(|(_, orders)| orders.clone()).collect();
+            if let Some(membership) = joined.membership.take() {
+                let patience = self.revoke_deadline + Duration::from_secs(5);
+                tokio::spawn(async move {
+                    for flow in flows {
+                        // Ends when the flow hears no orders any more.
+                        let _ =
+                            tokio::time::timeout_at((deadline + Duration::from_secs(5)).into(), flow.closed()).await;
+                    }
+                    membership.close(Leave::ForGood, patience).await;
+                });
+            }
+        }
+        // Another instance may have the keys: what is still under way here is fenced by the names of its partitions.
+        self.key_space = None;
+    }
+
+    /// Whether the targets have other numbers of partitions now.
+    async fn check_routing(&mut self) {
+        let before = self.routing.clone();
+        if let Some(partitions) = self.partitions_now(&before.topic).await {
+            self.routing.partitions = partitions;
+        }
+        for (route, known) in before.routes.iter().enumerate() {
+            if let Some(partitions) = self.partitions_now(&known.topic).await {
+                self.routing.routes[route].partitions = partitions;
+            }
+        }
+        if self.routing != before {
+            tracing::info!(from = ?before, to = ?self.routing, "the targets' partitions changed");
+            for running in self.flows.values() {
+                let _ = running.orders.send(Order::Routing(self.routing.clone()));
+            }
+        }
+    }
+
+    async fn partitions_now(&self, topic: &str) -> Option<u32> {
+        let asked = tokio::time::timeout(Duration::from_secs(5), self.shared.client.partitions(topic));
+        asked.await.ok()?.ok().filter(|partitions| *partitions > 0)
+    }
+
+    /// Lets go of everything within the deadline: drain, checkpoint, commit, close, leave the group. False where a partition
+    /// was not drained by then.
+    async fn leave(&mut self, leave: Leave, deadline: Instant) -> bool {
+        let mut is_drained = true;
+        // A little is kept for leaving the group itself.
+        let drain = deadline.checked_sub(Duration::from_secs(2)).unwrap_or(deadline);
+        for running in self.flows.values() {
+            let _ = running.orders.send(Order::Release { deadline: drain });
+        }
+        let flows = std::mem::take(&mut self.flows).into_iter().map(|(key, running)| (key, running.task));
+        for ((_, partition), task) in flows.chain(std::mem::take(&mut self.leaving)) {
+            if !matches!(tokio::time::timeout_at(deadline.into(), task).await, Ok(Ok(()))) {
+                is_drained = false;
+                tracing::warn!(%partition, "not drained by the deadline; the next start recovers what was in flight");
+            }
+        }
+        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(500));
+        let memberships = self.sources.iter_mut().filter_map(|joined| joined.membership.take());
+        let closing: Vec<_> = memberships.map(|membership| tokio::spawn(membership.close(leave, left))).collect();
+        let closed = async {
+            for close in closing {
+                let _ = close.await;
+            }
+        };
+        // Readers that are still handed out are dropped, which gives their partitions up.
+        let consume = async { while self.notices.recv().await.is_some() {} };
+        tokio::select! {
+            () = closed => {}
+            () = consume => {}
+        }
+        is_drained
+    }
+}
+
+/// The next word of a channel that may not be there.
+async fn next<T>(channel: &mut Option<mpsc::UnboundedReceiver<T>>) -> Option<T> {
+    match channel {
+        Some(channel) => channel.recv().await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,161 @@
+//! What a partition tells those who watch: its line on the status board, and its metrics.
+
+use std::time::{Duration, Instant};
+
+use super::Shared;
+use super::batch::Sent;
+use super::batches::{Batches, Counts};
+use super::flow::now_ms;
+use crate::lane::{Partition, PhaseName};
+use crate::metrics::{Metrics, PartitionMetrics};
+use crate::record::{Offset, SourcePartition};
+use crate::status::{LaneStatus, PartitionHandle, PartitionState, Totals};
+
+/// How often a partition tells how things are.
+const REPORT: Duration = Duration::from_millis(500);
+
+/// What one partition tells.
+pub(super) struct Told {
+    all: Metrics,
+    metrics: PartitionMetrics,
+    handle: PartitionHandle,
+    totals: Totals,
+    /// Why it is in its state, or what went wrong last.
+    pub(super) reason: Option<String>,
+    producer_name: String,
+    reported: Instant,
+}
+
+impl Told {
+    pub(super) fn new(shared: &Shared, source_name: &str, source: &SourcePartition, producer_name: &str) -> Self {
+        let SourcePartition { topic, partition, .. } = source;
+        Self {
+            all: shared.metrics.clone(),
+            metrics: shared.metrics.partition(source_name, topic, *partition),
+            handle: shared.board.partition(source_name, topic, *partition, Instant::now()),
+            totals: Totals::default(),
+            reason: None,
+            producer_name: producer_name.to_owned(),
+            reported: Instant::now(),
+        }
+    }
+
+    /// The partition could take records, but some of those that share its keys (`dedupe.key`) were not read back yet: so
+    /// many of so many were.
+    pub(super) fn gate(&mut self, shut: Option<(usize, usize)>) {
+        const WAITS: &str = "nothing is taken before every partition of every source is open here (dedupe.key)";
+        let waits = self.reason.as_ref().is_some_and(|reason| reason.starts_with(WAITS));
+        match shut {
+            Some((opened, wanted)) if waits || self.reason.is_none() => {
+                self.reason = Some(format!("{WAITS}: {opened} of {wanted} are"));
+            }
+            None if waits => self.reason = None,
+            _ => {}
+        }
+    }
+
+    /// The partition is being opened again.
+    pub(super) fn reopened(&self) {
+        self.metrics.reopened.increment(1);
+    }
+
+    /// Records were taken from the source.
+    pub(super) fn count(&mut self, counts: Counts) {
+        let Counts { received, received_bytes, suppressed } = counts;
+        self.totals.received += received;
+        self.totals.suppressed += suppressed;
+        self.metrics.received.increment(received);
+        self.metrics.received_bytes.increment(received_bytes);
+        self.metrics.suppressed.increment(suppressed);
+    }
+
+    /// A batch is stored.
+    pub(super) fn confirm(&mut self, sent: &Sent) {
+        let now_ms = now_ms();
+        self.handle.receipt(Instant::now(), now_ms);
+        self.metrics.last_receipt.set(now_ms as f64 / 1000.0);
+        self.metrics.batch_published(sent.at.elapsed());
+        self.metrics.published_bytes.increment(sent.bytes as u64);
+        let records = u64::from(sent.records);
+        if sent.causes.is_empty() {
+            self.totals.published += records;
+            self.metrics.published.increment(records);
+        } else {
+            self.totals.dead_lettered += records;
+            sent.causes.iter().for_each(|cause| self.metrics.dead_lettered(cause));
+        }
+        if sent.is_repair {
+            self.totals.repaired += records;
+            self.metrics.repaired.increment(records);
+        }
+        if let Some(stamp_ms) = sent.oldest_stamp_ms {
+            let since_ms = i64::try_from(now_ms).unwrap_or(i64::MAX) - i64::try_from(stamp_ms).unwrap_or(i64::MAX);
+            self.metrics.confirmed(since_ms, sent.records as usize);
+        }
+    }
+
+    /// Whether it is time for the next report.
+    pub(super) fn is_due(&self) -> bool {
+        self.reported.elapsed() >= REPORT
+    }
+
+    /// Tells how things are.
+    pub(super) fn report(&mut self, core: &Partition, source_end: Option<Offset>, batches: &mut Batches) {
+        self.reported = Instant::now();
+        if batches.drift.records() > 0 || !batches.drift.is_empty() {
+            let drift = std::mem::take(&mut batches.drift);
+            self.handle.checked(&drift, now_ms());
+            drift.counts().for_each(|(field, times)| self.all.drifted(field, times));
+            if drift.other() > 0 {
+                self.all.drifted("other", drift.other());
+            }
+        }
+        let state = state(core.phase_name());
+        let position = core.position();
+        let lag_records = position.zip(source_end).map(|(position, end)| end.saturating_sub(position));
+        let stamp_ms = batches.oldest_stamp_ms().or(batches.newest_stamp_ms);
+        let lag_seconds = match lag_records {
+            Some(0) => Some(0.0),
+            Some(_) => stamp_ms.map(|stamp_ms| now_ms().saturating_sub(stamp_ms) as f64 / 1000.0),
+            None => None,
+        };
+        let lanes: Vec<LaneStatus> = core.lanes().into_iter().map(lane).collect();
+        self.handle.update(Instant::now(), |status| {
+            status.state = state;
+            status.reason.clone_from(&self.reason);
+            status.producer_name.clone_from(&self.producer_name);
+            status.position = position;
+            status.source_end = source_end.or(status.source_end);
+            status.lag_records = lag_records.or(status.lag_records);
+            status.lag_seconds = lag_seconds.or(status.lag_seconds);
+            status.totals = self.totals;
+            status.lanes = lanes;
+        });
+        self.metrics.state(state);
+        self.metrics.in_flight_bytes.set(core.in_flight_bytes() as f64);
+        position.inspect(|position| self.metrics.position.set(*position as f64));
+        source_end.inspect(|end| self.metrics.source_end.set(*end as f64));
+        lag_records.inspect(|lag| self.metrics.lag_records.set(*lag as f64));
+        lag_seconds.inspect(|lag| self.metrics.lag_seconds.set(*lag));
+    }
+}
+
+fn state(phase: PhaseName) -> PartitionState {
+    match phase {
+        PhaseName::WaitingForName => PartitionState::WaitingForName,
+        PhaseName::Opening => PartitionState::Opening,
+        PhaseName::Running => PartitionState::Running,
+        PhaseName::Draining => PartitionState::Draining,
+        PhaseName::Closed => PartitionState::Paused,
+        PhaseName::Stopped => PartitionState::Stopped,
+    }
+}
+
+fn lane((target, last_sequence_id, batches, bytes): (String, Option<Offset>, usize, usize)) -> LaneStatus {
+    LaneStatus {
+        target,
+        last_sequence_id,
+        batches_in_flight: u32::try_from(batches).unwrap_or(u32::MAX),
+        bytes_in_flight: bytes as u64,
+    }
+}

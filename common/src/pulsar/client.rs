@@ -1,0 +1,280 @@
+//! The client: its settings, one connection per broker, and what it opens.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use ::pulsar::message::proto::{self, command_partitioned_topic_metadata_response::LookupType, schema};
+
+use super::auth::Auth;
+use super::command;
+use super::connection::{Address, Connection};
+use super::error::Error;
+use super::lookup;
+use super::producer::{self, Producer};
+use super::reader::{Reader, ReaderStart};
+use super::routes::ProducerEvents;
+use super::service_url::ServiceUrl;
+use super::tls::TlsConfig;
+
+/// How to reach Pulsar.
+#[derive(Debug, Clone)]
+pub struct ClientConfig {
+    /// `pulsar://host:port` or `pulsar+ssl://host:port`; several hosts separated by commas.
+    pub service_url: String,
+    /// Who we are.
+    pub auth: Auth,
+    /// Whom to trust.
+    pub tls: TlsConfig,
+    /// The advertised listener to ask for, where brokers have several.
+    pub listener_name: Option<String>,
+    /// For the socket, TLS and the handshake together.
+    pub connect_timeout: Duration,
+    /// For each request and its answer.
+    pub operation_timeout: Duration,
+    /// A silence after which the broker is asked for a sign of life; after two it is given up.
+    pub keep_alive: Duration,
+}
+
+impl ClientConfig {
+    /// The usual settings for this address: no TLS authority of its own, no authentication.
+    pub fn new(service_url: impl Into<String>) -> Self {
+        Self {
+            service_url: service_url.into(),
+            auth: Auth::None,
+            tls: TlsConfig::default(),
+            listener_name: None,
+            connect_timeout: Duration::from_secs(10),
+            operation_timeout: Duration::from_secs(30),
+            keep_alive: Duration::from_secs(30),
+        }
+    }
+}
+
+/// A schema as Pulsar keeps it with a topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SchemaInfo {
+    /// Its name.
+    pub name: String,
+    /// Its kind.
+    pub kind: SchemaKind,
+    /// Its definition: for Avro and JSON the Avro schema as JSON text.
+    pub data: Vec<u8>,
+    /// Its properties.
+    pub properties: Vec<(String, String)>,
+}
+
+/// The kinds of schema that bridges write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SchemaKind {
+    /// Avro's binary encoding.
+    Avro,
+    /// JSON described by an Avro schema.
+    Json,
+    /// UTF-8 text.
+    String,
+}
+
+impl SchemaInfo {
+    pub(super) fn to_wire(&self) -> proto::Schema {
+        let kind = match self.kind {
+            SchemaKind::Avro => schema::Type::Avro,
+            SchemaKind::Json => schema::Type::Json,
+            SchemaKind::String => schema::Type::String,
+        };
+        let property = |(key, value): &(String, String)| proto::KeyValue { key: key.clone(), value: value.clone() };
+        proto::Schema {
+            name: self.name.clone(),
+            schema_data: self.data.clone(),
+            r#type: kind as i32,
+            properties: self.properties.iter().map(property).collect(),
+        }
+    }
+}
+
+/// A producer that was opened, and what the broker said of it.
+#[derive(Debug)]
+pub struct Opened {
+    /// The producer.
+    pub producer: Producer,
+    /// The highest sequence id that the broker says was pushed under this name; `None` where it knows none. A claim:
+    /// what is stored is known only by reading back.
+    pub last_sequence_id: Option<u64>,
+    /// The version of the schema that was given, for [`super::Seal`].
+    pub schema_version: Option<Vec<u8>>,
+    /// What the broker takes at most for checksum, metadata and payload of one batch.
+    pub max_message_bytes: usize,
+}
+
+/// The connection to one broker. The lock is held while connecting, so that there is one attempt at a time.
+type Slot = Arc<tokio::sync::Mutex<Option<Arc<Connection>>>>;
+
+struct Shared {
+    config: Arc<ClientConfig>,
+    service: ServiceUrl,
+    /// Which of the service's hosts answered last.
+    service_host: AtomicUsize,
+    /// One per broker that was ever used.
+    slots: Mutex<HashMap<Address, Slot>>,
+    /// The connection that a producer of each topic was last opened on.
+    served_by: Mutex<HashMap<String, Weak<Connection>>>,
+}
+
+/// A client of one Pulsar cluster. Cheap to clone; clones share connections, one per broker. A connection that died is
+/// replaced at its next use.
+#[derive(Clone)]
+pub struct Client {
+    shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("config", &self.shared.config).finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// A client with these settings. Connects at first use; fails only where the service URL is none.
+    pub fn new(config: ClientConfig) -> Result<Self, Error> {
+        let service = ServiceUrl::parse(&config.service_url)?;
+        let shared = Shared {
+            config: Arc::new(config),
+            service,
+            service_host: AtomicUsize::new(0),
+            slots: Mutex::default(),
+            served_by: Mutex::default(),
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// How many partitions a topic has; 0 where it is not partitioned (or does not exist).
+    pub async fn partitions(&self, topic: &str) -> Result<u32, Error> {
+        let operation = format!("look up the partitions of {topic}");
+        let connection = self.service_connection().await.map_err(|error| error.during(&operation))?;
+        let answer = connection.request(&operation, |id| command::partitions(id, topic)).await?;
+        let answer = answer.partition_metadata_response.ok_or_else(|| connection.unexpected(&operation))?;
+        match answer.response() {
+            LookupType::Success => Ok(answer.partitions()),
+            LookupType::Failed => {
+                let code = answer.error.unwrap_or_default();
+                Err(Error::from_server(&operation, connection.broker(), code, answer.message()))
+            }
+        }
+    }
+
+    /// Opens a producer by this name on one partition (or on a topic without partitions), always under an id that was
+    /// never used on its connection. Its events go to `events` with `tag`. A name that is held is [`Error::Busy`].
+    ///
+    /// A request without an answer, or a future that is dropped, is closed again: otherwise it would hold the name on our
+    /// own live connection. Where the name stays busy all the same: [`Client::drop_connection_of`].
+    pub async fn open_producer(
+        &self,
+        topic_partition: &str,
+        name: &str,
+        schema: Option<&SchemaInfo>,
+        events: ProducerEvents,
+        tag: u64,
+    ) -> Result<Opened, Error> {
+        let operation = format!("open producer {name} on {topic_partition}");
+        let connection = lookup::broker_of(self, topic_partition, &operation).await?;
+        self.served_by().insert(topic_partition.to_owned(), Arc::downgrade(&connection));
+        let request =
+            producer::OpenRequest { operation: &operation, topic: topic_partition, name, schema, events, tag };
+        producer::open(connection, request).await
+    }
+
+    /// Opens a reader at a place of one partition (or of a topic without partitions). With `read_compacted` it gets the
+    /// latest message of each key only, as far as the topic has been compacted.
+    pub async fn open_reader(
+        &self,
+        topic_partition: &str,
+        start: ReaderStart,
+        read_compacted: bool,
+    ) -> Result<Reader, Error> {
+        let operation = format!("open a reader on {topic_partition}");
+        let connection = lookup::broker_of(self, topic_partition, &operation).await?;
+        Reader::open(connection, &operation, topic_partition, start, read_compacted).await
+    }
+
+    /// The version of a schema on a topic; it is added where the topic's compatibility policy lets it. For a partitioned
+    /// topic, name one of its partitions.
+    pub async fn get_or_create_schema(&self, topic_partition: &str, schema: &SchemaInfo) -> Result<Vec<u8>, Error> {
+        let operation = format!("get or create schema {} of {topic_partition}", schema.name);
+        let connection = lookup::broker_of(self, topic_partition, &operation).await?;
+        let wire = schema.to_wire();
+        let answer =
+            connection.request(&operation, |id| command::get_or_create_schema(id, topic_partition, wire)).await?;
+        let answer = answer.get_or_create_schema_response.ok_or_else(|| connection.unexpected(&operation))?;
+        match (answer.error_code, answer.schema_version) {
+            (Some(code), _) => {
+                let message = answer.error_message.unwrap_or_default();
+                Err(Error::from_server(&operation, connection.broker(), code, &message))
+            }
+            (None, Some(version)) => Ok(version),
+            (None, None) => Err(connection.unexpected(&operation)),
+        }
+    }
+
+    /// Cuts the connection that a producer of this topic was last opened on, with everything on it: the broker lets go of
+    /// all its names. For a name that stays busy though nobody else holds it.
+    pub fn drop_connection_of(&self, topic_partition: &str) {
+        let connection = self.served_by().remove(topic_partition).and_then(|connection| connection.upgrade());
+        if let Some(connection) = connection {
+            connection.shut_down("it was dropped to free a producer name");
+        }
+    }
+
+    pub(super) fn config(&self) -> &ClientConfig {
+        &self.shared.config
+    }
+
+    pub(super) fn uses_tls(&self) -> bool {
+        self.shared.service.tls
+    }
+
+    /// The service's host that answered last.
+    pub(super) fn service_host(&self) -> String {
+        let hosts = &self.shared.service.hosts;
+        hosts[self.shared.service_host.load(Ordering::Relaxed) % hosts.len()].clone()
+    }
+
+    /// A connection to any host of the service URL: the one that answered last, or the next that does.
+    pub(super) async fn service_connection(&self) -> Result<Arc<Connection>, Error> {
+        let tries = self.shared.service.hosts.len();
+        let mut tried = 1;
+        loop {
+            match self.connection_to(&Address::direct(&self.service_host())).await {
+                Err(Error::Connection { .. } | Error::Timeout { .. }) if tried < tries => {
+                    tried += 1;
+                    self.shared.service_host.fetch_add(1, Ordering::Relaxed);
+                }
+                Err(error) => {
+                    self.shared.service_host.fetch_add(1, Ordering::Relaxed);
+                    return Err(error);
+                }
+                Ok(connection) => return Ok(connection),
+            }
+        }
+    }
+
+    /// The connection to a broker: the one there is, while it lives, else a new one.
+    pub(super) async fn connection_to(&self, address: &Address) -> Result<Arc<Connection>, Error> {
+        let slot = {
+            let mut slots = self.shared.slots.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(slots.entry(address.clone()).or_default())
+        };
+        let mut slot = slot.lock().await;
+        if let Some(connection) = slot.as_ref().filter(|connection| connection.is_alive()) {
+            return Ok(Arc::clone(connection));
+        }
+        *slot = None;
+        let connection = Connection::open(&self.shared.config, address, self.uses_tls()).await?;
+        *slot = Some(Arc::clone(&connection));
+        Ok(connection)
+    }
+
+    fn served_by(&self) -> std::sync::MutexGuard<'_, HashMap<String, Weak<Connection>>> {
+        self.shared.served_by.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,23 @@
+//! A Kafka topic as a source.
+//!
+//! ```text
+//!   group thread:  BaseConsumer::poll ── rebalance callback ──┐  Notice::Assigned(PartitionReader)
+//!                  (subscribe, leave, errors, heartbeat)      ├─────────────────────────────────────> pipeline
+//!                                                             │  Notice::Revoked: waits until the reader is dropped
+//!   librdkafka's threads ──> queue of a partition ──> PartitionReader::take (one call for many records)
+//! ```
+//!
+//! [`KafkaGroup`] is the membership in a consumer group, [`PartitionReader`] the flow of one assigned partition. The
+//! group's committed offsets only mirror the checkpoint for lag tools; nothing starts from them.
+
+mod bulk;
+mod context;
+mod faults;
+mod group;
+mod offsets;
+mod partition;
+mod settings;
+
+pub use group::{Health, KafkaGroup};
+pub use partition::PartitionReader;
+pub use settings::KafkaSettings;

@@ -1,0 +1,376 @@
+//! The flow of one assigned partition.
+
+use std::fmt;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{CommitMode, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::{Offset as KafkaOffset, TopicPartitionList};
+
+use super::bulk::{Buffer, Popped, Queue, State};
+use super::context::Held;
+use super::faults;
+use super::group::run_blocking;
+use super::offsets::Ask;
+use crate::record::{Header, Offset, Record, SourcePartition};
+use crate::source::{SourceError, Stamp, Start, Taken};
+
+/// How long librdkafka may take to be ready for a seek after an assignment.
+const SEEK_DEADLINE: Duration = Duration::from_secs(10);
+const SEEK_PATIENCE: Duration = Duration::from_millis(300);
+const SEEK_PAUSE: Duration = Duration::from_millis(20);
+
+/// Reads one assigned partition. Dropping it gives the partition up.
+pub struct PartitionReader {
+    partition: SourcePartition,
+    control: Arc<Control>,
+    /// The next offset to be consumed; `None` while not started.
+    position: Option<Offset>,
+    /// The queue may hold something of which no wake-up will tell.
+    more: bool,
+    /// An error found behind records that were still to be counted: the next take gives it.
+    fault: Option<SourceError>,
+    skipped: u64,
+    buffer: Buffer,
+    headers: Vec<Header<'static>>,
+    _held: Held,
+}
+
+impl fmt::Debug for PartitionReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PartitionReader({} at {:?})", self.partition, self.position)
+    }
+}
+
+impl PartitionReader {
+    pub(super) fn new(partition: SourcePartition, queue: Arc<Queue>, held: Held, timeout: Duration) -> Self {
+        let control = Control { partition: partition.clone(), queue, timeout, wanted: AtomicU64::new(0) };
+        PartitionReader {
+            partition,
+            control: Arc::new(control),
+            position: None,
+            more: false,
+            fault: None,
+            skipped: 0,
+            buffer: Buffer::default(),
+            headers: Vec::new(),
+            _held: held,
+        }
+    }
+
+    /// Which partition this is.
+    pub fn partition(&self) -> &SourcePartition {
+        &self.partition
+    }
+
+    /// Turns a start into an offset. For partitions without a checkpoint only.
+    ///
+    /// # Errors
+    /// [`SourceError::Unavailable`] while the brokers do not answer.
+    pub async fn resolve(&mut self, start: Start) -> Result<Offset, SourceError> {
+        let control = Arc::clone(&self.control);
+        run_blocking(move || control.ask().resolve(start)).await
+    }
+
+    /// The oldest offset of the partition and its end, as the brokers have them now.
+    ///
+    /// # Errors
+    /// [`SourceError::Unavailable`] while the brokers do not answer.
+    pub async fn watermarks(&mut self) -> Result<(Offset, Offset), SourceError> {
+        let control = Arc::clone(&self.control);
+        run_blocking(move || control.ask().watermarks()).await
+    }
+
+    /// Starts reading at `offset`, or starts again there: what was fetched before is never shown after.
+    ///
+    /// # Errors
+    /// [`SourceError::Gap`] and [`SourceError::WentBack`] when `offset` is not in the partition,
+    /// [`SourceError::Revoked`], [`SourceError::Unavailable`]. The reader is stopped then; call again.
+    pub async fn start_at(&mut self, offset: Offset) -> Result<(), SourceError> {
+        self.position = None;
+        self.fault = None;
+        let control = Arc::clone(&self.control);
+        let ticket = control.ticket();
+        run_blocking(move || control.start(ticket, offset)).await?;
+        self.position = Some(offset);
+        self.more = true;
+        Ok(())
+    }
+
+    /// Stops reading and fetching; [`PartitionReader::position`] stays. [`PartitionReader::start_at`] goes on.
+    /// What was fetched and not yet taken is thrown away, and read again then.
+    ///
+    /// # Errors
+    /// [`SourceError::Revoked`], [`SourceError::Unavailable`].
+    pub async fn stop(&mut self) -> Result<(), SourceError> {
+        let control = Arc::clone(&self.control);
+        let ticket = control.ticket();
+        run_blocking(move || control.while_ours(ticket, |control, _| control.pause())).await
+    }
+
+    /// Waits until there may be something to take: records, the end of the partition, an error, or the revoke.
+    /// May be dropped and called again at any time.
+    pub async fn ready(&mut self) {
+        if !self.more && self.fault.is_none() {
+            self.control.queue.wake().notified().await;
+        }
+    }
+
+    /// Shows up to `max` records to `visit`, without waiting.
+    /// Invariant: their offsets are at or above the start and strictly rise.
+    ///
+    /// # Errors
+    /// What stops this partition: [`SourceError::OutOfRange`], [`SourceError::Truncated`], [`SourceError::Revoked`],
+    /// [`SourceError::NotStarted`], [`SourceError::UnknownTopic`], [`SourceError::Denied`]. No record has been shown by
+    /// a call that fails.
+    pub fn take(&mut self, max: usize, visit: &mut dyn FnMut(Record<'_>)) -> Result<Taken, SourceError> {
+        if let Some(fault) = self.fault.take() {
+            self.position = None;
+            return Err(fault);
+        }
+        let Some(start) = self.position else {
+            // Stops `ready` from spinning; the wake-up of a later start is not lost, since a start sets `more`.
+            self.more = false;
+            return Err(SourceError::NotStarted { partition: self.partition.clone() });
+        };
+        let Some(batch) = self.control.queue.pop(max, &mut self.buffer) else {
+            self.more = true;
+            return Err(SourceError::Revoked { partition: self.partition.clone() });
+        };
+        let mut taken = Taken { drained: batch.len() < max, ..Taken::default() };
+        self.more = !taken.drained;
+        let mut next = start;
+        let (fault, partition) = (&mut self.fault, &self.partition);
+        let (skipped, position) = (&mut self.skipped, &mut self.position);
+        batch.each(&mut self.headers, |popped| {
+            match popped {
+                // After a rebalance some of the batch that was in hand comes again.
+                Popped::Record(record, _) if record.offset < next => *skipped += 1,
+                Popped::Record(record, epoch) => {
+                    next = record.offset + 1;
+                    taken.records += 1;
+                    taken.leader_epoch = epoch.or(taken.leader_epoch);
+                    visit(record);
+                    // Not before the visitor has it: a visitor that panics has not consumed the record.
+                    *position = Some(next);
+                }
+                Popped::End { offset } => {
+                    next = next.max(u64::try_from(offset).unwrap_or(0));
+                    *position = Some(next);
+                }
+                Popped::Fault { code, reason } => match faults::of_partition(partition, next, code, reason) {
+                    error @ SourceError::Unavailable { .. } => taken.transient = Some(error),
+                    error => {
+                        *fault = Some(error);
+                        return ControlFlow::Break(());
+                    }
+                },
+            }
+            ControlFlow::Continue(())
+        });
+        self.control.queue.state().position = self.position;
+        debug_assert!(self.position >= Some(start), "a position never goes back but by a start");
+        match self.fault.take() {
+            Some(fault) if taken.records == 0 => {
+                self.position = None;
+                Err(fault)
+            }
+            later => {
+                self.fault = later;
+                Ok(taken)
+            }
+        }
+    }
+
+    /// The next offset to be consumed: everything below it has been shown, or is no record. `None` before the start and
+    /// after an error.
+    pub fn position(&self) -> Option<Offset> {
+        self.position
+    }
+
+    /// The end of the partition as of the last fetch. Asks nobody.
+    pub fn high_watermark(&self) -> Option<Offset> {
+        self.control.queue.cached_high_watermark()
+    }
+
+    /// How many offsets lie between `position` (the checkpoint's, or this reader's) and the end as of the last fetch.
+    pub fn lag(&self, position: Offset) -> Option<u64> {
+        Some(self.high_watermark()?.saturating_sub(position))
+    }
+
+    /// How many records came again after a rebalance, and were dropped.
+    pub fn skipped(&self) -> u64 {
+        self.skipped
+    }
+
+    /// Mirrors the checkpoint to the group's committed offset, for lag tools. Does not wait; a failure is only counted
+    /// ([`super::KafkaGroup::commits_failed`]).
+    pub fn commit(&self, offset: Offset) {
+        let committed = self.control.list(offset).and_then(|list| {
+            let state = self.control.queue.state();
+            if state.ours { self.control.queue.consumer().commit(&list, CommitMode::Async) } else { Ok(()) }
+        });
+        if let Err(error) = committed {
+            tracing::debug!(partition = %self.partition, offset, "the group's committed offset was not moved: {error}");
+        }
+    }
+
+    /// Reads the stamp of the record at `offset`, or of the next one that exists, up to the end; `None` where there is
+    /// none. Reading stands elsewhere afterwards: call [`PartitionReader::start_at`].
+    ///
+    /// # Errors
+    /// As [`PartitionReader::start_at`] and [`PartitionReader::take`]; [`SourceError::Unavailable`] when nothing comes
+    /// in time.
+    pub async fn stamp_at(&mut self, offset: Offset) -> Result<Option<Stamp>, SourceError> {
+        self.start_at(offset).await?;
+        // Asked after the start, which waits a little for an end that lies before the offset.
+        let (_, end) = self.watermarks().await?;
+        let patience = self.control.timeout;
+        let found = tokio::time::timeout(patience, self.first_stamp(end)).await;
+        self.position = None;
+        found.unwrap_or_else(|_| {
+            let (what, reason) = (format!("reading {} at {offset}", self.partition), "nothing came in time".into());
+            Err(SourceError::Unavailable { what, reason })
+        })
+    }
+
+    async fn first_stamp(&mut self, end: Offset) -> Result<Option<Stamp>, SourceError> {
+        while self.position < Some(end) {
+            self.ready().await;
+            if self.control.queue.is_revoking() {
+                return Err(SourceError::Revoked { partition: self.partition.clone() });
+            }
+            let mut stamp = None;
+            let taken = self.take(1, &mut |record| {
+                let (offset, timestamp_ms) = (record.offset, record.timestamp_ms);
+                stamp = Some(Stamp { offset, timestamp_ms, leader_epoch: None });
+            })?;
+            if let Some(stamp) = stamp {
+                return Ok(Some(Stamp { leader_epoch: taken.leader_epoch, ..stamp }));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Why a move did not come about.
+enum Moved {
+    /// librdkafka would not seek now.
+    Refused(SourceError),
+    /// Anything else.
+    Failed(SourceError),
+}
+
+impl From<SourceError> for Moved {
+    fn from(error: SourceError) -> Self {
+        Moved::Failed(error)
+    }
+}
+
+/// What starts and stops the fetching of a partition. Shared with the blocking calls that do it.
+struct Control {
+    partition: SourcePartition,
+    queue: Arc<Queue>,
+    timeout: Duration,
+    /// The last start or stop that was asked for: one that was given up by its caller must not come in after it.
+    wanted: AtomicU64,
+}
+
+impl Control {
+    fn ask(&self) -> Ask<'_> {
+        Ask { consumer: self.queue.consumer(), partition: &self.partition, timeout: self.timeout }
+    }
+
+    fn ticket(&self) -> u64 {
+        self.wanted.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Runs `work` unless the partition has been revoked, and holds off a revoke meanwhile.
+    fn while_ours<E: From<SourceError>>(
+        &self,
+        ticket: u64,
+        work: impl FnOnce(&Self, &mut State) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut state = self.queue.state();
+        if !state.ours {
+            return Err(SourceError::Revoked { partition: self.partition.clone() }.into());
+        }
+        if self.wanted.load(Ordering::Relaxed) != ticket {
+            return Err(SourceError::NotStarted { partition: self.partition.clone() }.into());
+        }
+        work(self, &mut state)
+    }
+
+    fn start(&self, ticket: u64, offset: Offset) -> Result<(), SourceError> {
+        self.while_ours(ticket, |control, _| control.pause())?;
+        self.ask().check(offset)?;
+        let asked = Instant::now();
+        let mut assigned_anew = false;
+        loop {
+            if self.queue.is_revoking() {
+                return Err(SourceError::Revoked { partition: self.partition.clone() });
+            }
+            let refused = match self.while_ours(ticket, |control, state| control.move_to(offset, state)) {
+                Err(Moved::Refused(error)) => error,
+                Err(Moved::Failed(error)) => return Err(error),
+                Ok(()) => return Ok(()),
+            };
+            if asked.elapsed() >= SEEK_DEADLINE {
+                return Err(refused);
+            }
+            // Right after an assignment librdkafka refuses to seek for a moment. After an offset that was out of range
+            // it has stopped fetching, and refuses for ever: then the partition is assigned anew. That may end a pause
+            // of all partitions for a rebalance, as the callback does.
+            if !assigned_anew && asked.elapsed() >= SEEK_PATIENCE {
+                assigned_anew = true;
+                let consumer = self.queue.consumer();
+                consumer.context().go_on_at_positions(consumer).map_err(|error| self.typed(&error))?;
+                self.while_ours(ticket, |control, _| control.assign_anew(offset))?;
+            }
+            std::thread::sleep(SEEK_PAUSE);
+        }
+    }
+
+    fn pause(&self) -> Result<(), SourceError> {
+        let paused = self.list(0).and_then(|list| self.queue.consumer().pause(&list));
+        paused.map_err(|error| self.typed(&error))
+    }
+
+    /// Moves to `offset` and fetches from there. A seek raises librdkafka's version barrier: what was fetched before is
+    /// dropped when it is taken from the queue.
+    fn move_to(&self, offset: Offset, state: &mut State) -> Result<(), Moved> {
+        let consumer = self.queue.consumer();
+        let sought = self.list(offset).and_then(|list| consumer.seek_partitions(list, self.timeout));
+        let sought = sought.and_then(|list| list.elements().iter().try_for_each(|element| element.error()));
+        sought.map_err(|error| Moved::Refused(self.typed(&error)))?;
+        state.position = Some(offset);
+        let resumed = self.list(offset).and_then(|list| consumer.resume(&list));
+        resumed.map_err(|error| Moved::Failed(self.typed(&error)))
+    }
+
+    /// Gives the partition up to librdkafka and takes it again, without the group.
+    fn assign_anew(&self, offset: Offset) -> Result<(), SourceError> {
+        let consumer = self.queue.consumer();
+        let done = self.list(offset).and_then(|list| {
+            consumer.incremental_unassign(&list)?;
+            consumer.pause(&list)?;
+            consumer.incremental_assign(&list)?;
+            consumer.pause(&list)
+        });
+        done.map_err(|error| self.typed(&error))
+    }
+
+    fn list(&self, offset: Offset) -> Result<TopicPartitionList, KafkaError> {
+        let mut list = TopicPartitionList::new();
+        let offset = KafkaOffset::Offset(i64::try_from(offset).unwrap_or(i64::MAX));
+        list.add_partition_offset(&self.partition.topic, self.partition.partition as i32, offset)?;
+        Ok(list)
+    }
+
+    fn typed(&self, error: &KafkaError) -> SourceError {
+        faults::of_client(&format!("moving in {}", self.partition), &self.partition.topic, error)
+    }
+}

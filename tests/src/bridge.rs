@@ -1,0 +1,198 @@
+//! A bridge as a process: started with settings of its own, watched over HTTP, stopped, killed, frozen.
+
+use std::fs::File;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use crate::http::get;
+use crate::stack::{repository, unique};
+use crate::{Result, wait};
+
+/// A running bridge; killed when dropped.
+#[derive(Debug)]
+pub struct Bridge {
+    child: Child,
+    address: String,
+    log: PathBuf,
+}
+
+/// A setting: the environment's name and its value.
+pub type Setting = (String, String);
+
+/// The directory of the built binaries: `BRIDGE_BIN_DIR`, or where this test was built.
+pub fn binaries() -> Result<PathBuf> {
+    if let Some(directory) = std::env::var_os("BRIDGE_BIN_DIR") {
+        return Ok(directory.into());
+    }
+    // Tests run in target/<profile>/deps.
+    let test = std::env::current_exe()?;
+    let profile = test.parent().and_then(Path::parent).ok_or("the test does not run in a target directory")?;
+    Ok(profile.to_path_buf())
+}
+
+/// A binary of this repository, or how to build it.
+pub fn binary(name: &str) -> Result<PathBuf> {
+    let path = binaries()?.join(name);
+    match path.is_file() {
+        true => Ok(path),
+        false => Err(format!("{} is missing: cargo build -p {name}", path.display()).into()),
+    }
+}
+
+/// A port that was free just now.
+pub fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}
+
+impl Bridge {
+    /// Starts the job-lifecycle bridge on the repository's configuration, with these settings on top.
+    pub fn start(settings: &[Setting]) -> Result<Self> {
+        Self::start_stream("job-lifecycle", &repository().join("config"), settings)
+    }
+
+    /// Starts a stream's bridge on the configuration of a directory, with these settings on top.
+    pub fn start_stream(stream: &str, config: &Path, settings: &[Setting]) -> Result<Self> {
+        Self::start_program(&binary(&format!("{stream}-bridge"))?, config, settings)
+    }
+
+    /// Starts a bridge by its binary on the configuration of a directory, with these settings on top.
+    pub fn start_program(program: &Path, config: &Path, settings: &[Setting]) -> Result<Self> {
+        let directory = repository().join("target/test-logs");
+        std::fs::create_dir_all(&directory)?;
+        let log = directory.join(unique("bridge")).with_extension("log");
+        let file = File::create(&log)?;
+        let address = format!("127.0.0.1:{}", free_port()?);
+        let child = Command::new(program)
+            .args(["run", "--config"])
+            .arg(config)
+            .env("BRIDGE__HTTP__LISTEN", &address)
+            .envs(settings.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .stdout(file.try_clone()?)
+            .stderr(file)
+            .spawn()?;
+        Ok(Self { child, address, log })
+    }
+
+    /// Waits until `/readyz` says that it works.
+    pub async fn ready(&mut self, deadline: Duration) -> Result<()> {
+        let url = format!("http://{}/readyz", self.address);
+        let ready = wait::until("the bridge to be ready", deadline, async || {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return Err(format!("it has ended with {status}"));
+            }
+            let (status, body) = get(&url).await.map_err(|error| error.to_string())?;
+            if status == 200 { Ok(()) } else { Err(format!("{status} {body}")) }
+        });
+        match ready.await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(format!("{error}\n{}", self.log_tail()).into()),
+        }
+    }
+
+    /// `/status`, `/metrics` or `/livez`: the HTTP status and the body.
+    pub async fn get(&self, path: &str) -> Result<(u16, String)> {
+        get(&format!("http://{}{path}", self.address)).await
+    }
+
+    /// An operator's order, `/pause`, `/resume` or `/drain`.
+    pub async fn post(&self, path: &str, token: &str) -> Result<()> {
+        let request = reqwest::Client::new().post(format!("http://{}{path}", self.address)).bearer_auth(token);
+        request.send().await?.error_for_status()?;
+        Ok(())
+    }
+
+    /// The sum of a metric over all its labels, 0 where it is not there.
+    pub async fn metric(&self, name: &str) -> Result<f64> {
+        let (_, text) = self.get("/metrics").await?;
+        Ok(sum_of_metric(&text, name))
+    }
+
+    /// SIGKILL, and waits for its end.
+    pub fn kill(mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// SIGTERM, and waits for its end.
+    pub async fn terminate(&mut self, deadline: Duration) -> Result<ExitStatus> {
+        self.signal("TERM")?;
+        self.ended(deadline).await
+    }
+
+    /// SIGSTOP: it holds everything and does nothing.
+    pub fn freeze(&self) -> Result<()> {
+        self.signal("STOP")
+    }
+
+    /// SIGCONT.
+    pub fn thaw(&self) -> Result<()> {
+        self.signal("CONT")
+    }
+
+    /// Waits until it ends by itself.
+    pub async fn ended(&mut self, deadline: Duration) -> Result<ExitStatus> {
+        let ended = wait::until("the bridge to end", deadline, async || match self.child.try_wait() {
+            Ok(Some(status)) => Ok(status),
+            Ok(None) => Err("it runs".to_owned()),
+            Err(error) => Err(error.to_string()),
+        });
+        match ended.await {
+            Ok(status) => Ok(status),
+            Err(error) => Err(format!("{error}\n{}", self.log_tail()).into()),
+        }
+    }
+
+    /// All that it has said.
+    pub fn log(&self) -> String {
+        std::fs::read(&self.log)
+            .map_or_else(|error| error.to_string(), |log| String::from_utf8_lossy(&log).into_owned())
+    }
+
+    /// The last that it has said, with where the rest is.
+    pub fn log_tail(&self) -> String {
+        let log = self.log();
+        let lines: Vec<_> = log.lines().collect();
+        let tail = lines[lines.len().saturating_sub(30)..].join("\n");
+        format!("--- the end of {}\n{tail}", self.log.display())
+    }
+
+    fn signal(&self, name: &str) -> Result<()> {
+        let status = Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status()?;
+        if status.success() { Ok(()) } else { Err(format!("kill -{name}: {status}").into()) }
+    }
+}
+
+impl Drop for Bridge {
+    fn drop(&mut self) {
+        // It may have ended already; a frozen one dies of SIGKILL too.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("{}", self.log_tail());
+        }
+    }
+}
+
+fn sum_of_metric(text: &str, name: &str) -> f64 {
+    text.lines()
+        .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])))
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+        // The sum of nothing is -0.0, which reads oddly.
+        .fold(0.0, |sum, value| sum + value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sum_of_metric;
+
+    #[test]
+    fn a_metric_is_summed_over_its_labels_and_its_name_alone() {
+        let text = "# HELP a_total x\na_total{partition=\"0\"} 3\na_total{partition=\"1\"} 4.5\na_total_more 9\n";
+        assert_eq!(sum_of_metric(text, "a_total"), 7.5);
+        assert_eq!(sum_of_metric(text, "b_total"), 0.0);
+    }
+}

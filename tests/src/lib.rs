@@ -1,0 +1,35 @@
+//! The harness of the tests on real brokers: servers, a bridge as a process, faults, a generator of realistic events,
+//! and the checker that compares what Kafka and RabbitMQ were given with what Pulsar holds. The generator and the checker know nothing of
+//! the bridge's own code: they are its independent witnesses.
+
+mod assess;
+pub mod bridge;
+pub mod checker;
+mod event_text;
+pub mod events;
+mod expect;
+pub mod faults;
+pub mod generator;
+mod groups;
+pub mod http;
+pub mod journal;
+mod kafka;
+pub mod oracle;
+pub mod parity;
+mod payloads;
+pub mod proxy;
+pub mod rabbit;
+mod rabbit_sink;
+mod report;
+pub mod scenario;
+pub mod scene;
+pub mod simulation;
+mod source_reader;
+pub mod stack;
+pub mod streams;
+mod target_reader;
+pub mod wait;
+pub mod watch;
+
+/// What can go wrong in a test is told, not handled.
+pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;

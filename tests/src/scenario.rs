@@ -1,0 +1,185 @@
+//! One test on real brokers: its own source topic, namespace and target, a generator, a bridge, and the checker at the end.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+
+use crate::bridge::{Bridge, Setting, binary};
+use crate::checker::{self, Parity};
+use crate::faults::PulsarAdmin;
+use crate::generator::{self, create_topic};
+use crate::stack::{Stack, repository, unique};
+use crate::{Result, wait};
+
+/// Partitions of the source topic, as the portal has them.
+pub const SOURCE_PARTITIONS: i32 = 10;
+/// Partitions of the target topic.
+pub const TARGET_PARTITIONS: u32 = 3;
+/// How long a server may take to start on a busy machine, and a bridge to work again after it.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Servers and names of one test.
+#[derive(Debug)]
+pub struct Scenario {
+    /// The servers.
+    pub stack: Stack,
+    /// The Kafka topic.
+    pub topic: String,
+    /// The Pulsar namespace.
+    pub namespace: String,
+    /// The target topic.
+    pub target: String,
+    name: &'static str,
+    start: Instant,
+}
+
+impl Scenario {
+    /// Servers, an empty source topic, and all that `bridgectl setup` makes for it.
+    pub async fn new(name: &'static str) -> Result<Self> {
+        let scenario = Self::bare(name).await?;
+        scenario.setup(&[])?;
+        Ok(scenario)
+    }
+
+    /// Servers and an empty source topic; nothing in Pulsar.
+    pub async fn bare(name: &'static str) -> Result<Self> {
+        let start = Instant::now();
+        let stack = Stack::up()?;
+        let unique = unique(name);
+        let namespace = format!("public/{unique}");
+        let target = format!("persistent://{namespace}/job-status-changed");
+        let scenario = Self { stack, topic: unique, namespace, target, name, start };
+        create_topic(scenario.stack.kafka(), &scenario.topic, SOURCE_PARTITIONS).await?;
+        scenario.say("servers and source topic are there");
+        Ok(scenario)
+    }
+
+    /// Tells how far it is.
+    pub fn say(&self, what: impl std::fmt::Display) {
+        println!("  [{:>6.1} s] {}: {what}", self.start.elapsed().as_secs_f64(), self.name);
+    }
+
+    /// The settings that move a bridge to this scenario's servers and topics.
+    pub fn settings(&self) -> Vec<Setting> {
+        self.settings_through(self.stack.pulsar())
+    }
+
+    /// The same, with Pulsar at another address.
+    pub fn settings_through(&self, pulsar_url: &str) -> Vec<Setting> {
+        [
+            ("BRIDGE__KAFKA__BROKERS", self.stack.kafka()),
+            // A bridge that was killed gets its partitions back at once, as a pod of a stateful set does.
+            ("BRIDGE__KAFKA__INSTANCE_ID", &self.topic),
+            ("BRIDGE__PULSAR__URL", pulsar_url),
+            ("BRIDGE__PULSAR__ADMIN_URL", self.stack.pulsar_admin()),
+            ("BRIDGE__SOURCE__KAFKA__TOPIC", &self.topic),
+            ("BRIDGE__TARGET__TOPIC", &self.target),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .to_vec()
+    }
+
+    /// Runs `bridgectl setup` for this scenario.
+    pub fn setup(&self, more: &[Setting]) -> Result<String> {
+        let output = Command::new(binary("bridgectl")?)
+            .args(["setup", "job-lifecycle", "--config"])
+            .arg(repository().join("config"))
+            .envs(self.settings())
+            .envs(more.iter().cloned())
+            .stdin(Stdio::null())
+            .output()?;
+        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        if output.status.success() {
+            Ok(said)
+        } else {
+            Err(format!("bridgectl setup: {}\n{said}", output.status).into())
+        }
+    }
+
+    /// Pulsar's admin API.
+    pub fn admin(&self) -> PulsarAdmin {
+        PulsarAdmin::at(self.stack.pulsar_admin())
+    }
+
+    /// What a generator needs to feed the source.
+    pub fn feed(&self) -> generator::Settings {
+        generator::Settings::new(self.stack.kafka(), &self.topic)
+    }
+
+    /// Starts a bridge and waits until it works.
+    pub async fn bridge(&self) -> Result<Bridge> {
+        let mut bridge = Bridge::start(&self.settings())?;
+        bridge.ready(PATIENCE).await?;
+        Ok(bridge)
+    }
+
+    /// Where the contract is.
+    pub fn contract() -> PathBuf {
+        repository().join("bridges/job-lifecycle/contract.avsc")
+    }
+
+    /// Waits until the group's committed offsets, which follow the positions, are at the end of every partition.
+    pub async fn caught_up(&self, bridge: &Bridge, deadline: Duration) -> Result<()> {
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", self.stack.kafka())
+            .set("group.id", "bridge-job-lifecycle")
+            .set("enable.auto.commit", "false")
+            .create()?;
+        let caught_up = wait::until("the bridge to catch up", deadline, async || {
+            tokio::task::block_in_place(|| lag(&consumer, &self.topic).map_err(|error| error.to_string())).and_then(
+                |lag| {
+                    if lag == 0 { Ok(()) } else { Err(format!("{lag} records are not settled")) }
+                },
+            )
+        });
+        match caught_up.await {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                let status = bridge.get("/status").await.map_or_else(|error| error.to_string(), |(_, body)| body);
+                Err(format!("{error}\n/status: {status}\n{}", bridge.log_tail()).into())
+            }
+        }
+    }
+
+    /// Compares source and target: at least so many records, and nothing wrong.
+    pub async fn holds(&self, at_least: u64) -> Result<Parity> {
+        let settings = checker::Settings::new(
+            self.stack.kafka(),
+            &self.topic,
+            self.stack.pulsar(),
+            &self.target,
+            Self::contract(),
+        );
+        let parity = checker::check(&settings).await?;
+        self.say(format!("the checker says\n{parity}"));
+        let records = parity.target_total().expected + parity.dead_letters_total().expected;
+        if records < at_least {
+            return Err(
+                format!("only {records} of {at_least} records are in the source: the test shows too little").into()
+            );
+        }
+        if parity.holds() { Ok(parity) } else { Err(format!("no parity\n{parity}").into()) }
+    }
+}
+
+/// Records between the committed offsets and the ends of the partitions.
+fn lag(consumer: &BaseConsumer, topic: &str) -> Result<i64> {
+    let wait = Duration::from_secs(5);
+    let mut partitions = TopicPartitionList::new();
+    for partition in 0..SOURCE_PARTITIONS {
+        partitions.add_partition(topic, partition);
+    }
+    let mut lag = 0;
+    for element in consumer.committed_offsets(partitions, wait)?.elements() {
+        let end = consumer.fetch_watermarks(topic, element.partition(), wait)?.1;
+        let committed = match element.offset() {
+            Offset::Offset(offset) => offset,
+            _ => 0,
+        };
+        lag += (end - committed).max(0);
+    }
+    Ok(lag)
+}

@@ -1,0 +1,415 @@
+//! Avro with a schema registry, from Kafka into a real Pulsar: Confluent's own serializer writes, with schemas that change;
+//! what arrives is read by foreign clients. `tests/run` runs these; by hand:
+//! `cargo test -p bridge-tests --test avro_to_pulsar -- --ignored --test-threads=1 --nocapture NAME`.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bridge_tests::bridge::{Bridge, binary};
+use bridge_tests::faults::PulsarAdmin;
+use bridge_tests::generator::create_topic;
+use bridge_tests::proxy::Proxy;
+use bridge_tests::scenario::PATIENCE;
+use bridge_tests::stack::{Stack, repository, unique};
+use bridge_tests::watch::Condition;
+use bridge_tests::{Result, http, wait};
+use serde_json::{Value, json};
+
+const SOURCE_PARTITIONS: i32 = 2;
+
+/// The writers' schemas: the second has other fields in another order, the third other types, and no reader of the others
+/// understands the fourth.
+fn schema(version: u32) -> Value {
+    let note = json!({"name": "note", "type": ["null", "string"], "default": null});
+    let field = |name: &str, kind: &str| json!({"name": name, "type": kind});
+    let fields = match version {
+        1 => json!([field("number", "int"), field("label", "string"), field("level", "float")]),
+        2 => json!([
+            field("level", "float"),
+            {"name": "extra", "type": "string", "default": ""},
+            field("label", "string"),
+            note,
+            field("number", "int"),
+        ]),
+        3 => json!([field("number", "long"), field("label", "string"), field("level", "double"), note]),
+        _ => json!([field("number", "string"), field("label", "string"), field("level", "double")]),
+    };
+    json!({"type": "record", "name": "Reading", "namespace": "observatory", "fields": fields})
+}
+
+fn contract() -> Value {
+    let fields = json!([
+        {"name": "number", "type": "long"},
+        {"name": "label", "type": "string"},
+        {"name": "level", "type": "double"},
+        {"name": "note", "type": ["null", "string"], "default": null},
+        {"name": "unit", "type": "string", "default": "K"},
+    ]);
+    json!({"type": "record", "name": "Reading", "namespace": "observatory", "fields": fields})
+}
+
+/// What a writer of this version says.
+fn value(version: u32, n: usize) -> Value {
+    let mut value = json!({"number": n, "label": format!("r{n}"), "level": n as f64 / 2.0});
+    if matches!(version, 2 | 3) {
+        value["note"] = if n.is_multiple_of(3) { json!(format!("note {n}")) } else { Value::Null };
+    }
+    match version {
+        2 => value["extra"] = json!("more"),
+        4 => value["number"] = json!(n.to_string()),
+        _ => {}
+    }
+    value
+}
+
+/// The same under the contract.
+fn translated(version: u32, n: usize) -> Value {
+    let value = value(version, n);
+    json!({"number": n, "label": value["label"], "level": value["level"], "note": value["note"], "unit": "K"})
+}
+
+/// What was published under one key.
+#[derive(Debug, Clone, PartialEq)]
+enum Published {
+    Version(u32),
+    Tombstone,
+    /// With the cause of its dead letter.
+    Broken(Vec<u8>, &'static str),
+}
+
+struct AvroScene {
+    stack: Stack,
+    topic: String,
+    target: String,
+    directory: PathBuf,
+    registry: Proxy,
+    published: Vec<Published>,
+    start: Instant,
+}
+
+impl AvroScene {
+    async fn new(name: &str, sections: &str) -> Result<Self> {
+        let start = Instant::now();
+        let stack = tokio::task::block_in_place(|| Stack::up_with(&["kafka", "pulsar", "registry"]))?;
+        let topic = unique(name);
+        let directory = repository().join("target/scenes").join(&topic);
+        std::fs::create_dir_all(&directory)?;
+        create_topic(stack.kafka(), &topic, SOURCE_PARTITIONS).await?;
+        let target = format!("persistent://public/{topic}/readings");
+        let address = stack.registry().trim_start_matches("http://").split('/').next().unwrap().to_owned();
+        let registry = Proxy::before(&format!("pulsar://{address}")).await?;
+        let proxied = registry.url().replace("pulsar://", "http://");
+        let url = stack.registry().replace(&format!("http://{address}"), &proxied);
+        std::fs::copy(repository().join("config/default.toml"), directory.join("default.toml"))?;
+        std::fs::write(directory.join("contract.avsc"), contract().to_string())?;
+        let configuration = format!(
+            "[stream]\nname = \"job-lifecycle\"\n\
+             [source.kafka]\nkind = \"kafka\"\ntopic = \"{topic}\"\nstart = \"earliest\"\nformat = \"confluent-avro\"\n\
+             [registry]\nurl = \"{url}\"\n[target]\ntopic = \"{target}\"\n[health]\nstall_seconds = 5\n{sections}"
+        );
+        std::fs::write(directory.join("job-lifecycle.toml"), configuration)?;
+        let scene = Self { stack, topic, target, directory, registry, published: Vec::new(), start };
+        let mut setup = Command::new(binary("bridgectl")?);
+        setup.args(["setup", "job-lifecycle", "--config"]).arg(&scene.directory).envs(scene.settings());
+        run(&mut setup, "")?;
+        Ok(scene)
+    }
+
+    fn say(&self, what: impl std::fmt::Display) {
+        println!("  [{:>6.1} s] {what}", self.start.elapsed().as_secs_f64());
+    }
+
+    fn settings(&self) -> Vec<(String, String)> {
+        [
+            ("BRIDGE__KAFKA__BROKERS", self.stack.kafka()),
+            ("BRIDGE__KAFKA__INSTANCE_ID", &self.topic),
+            ("BRIDGE__PULSAR__URL", self.stack.pulsar()),
+            ("BRIDGE__PULSAR__ADMIN_URL", self.stack.pulsar_admin()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .to_vec()
+    }
+
+    fn bridge(&self, slowness: &[(&str, &str)]) -> Result<Bridge> {
+        let mut settings = self.settings();
+        settings.extend(slowness.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        Bridge::start_stream("job-lifecycle", &self.directory, &settings)
+    }
+
+    /// Publishes these by Confluent's serializer; gives the registry's ids of their schemas.
+    fn publish(&mut self, records: Vec<Published>) -> Result<Vec<Value>> {
+        let mut lines = String::new();
+        for (n, record) in (self.published.len()..).zip(&records) {
+            let key = key(n);
+            let line = match record {
+                Published::Version(version) => {
+                    json!({"schema": schema(*version), "value": value(*version, n), "key": key})
+                }
+                Published::Tombstone => json!({"value": null, "key": key}),
+                Published::Broken(body, _) => json!({"raw": BASE64.encode(body), "key": key}),
+            };
+            lines += &format!("{line}\n");
+        }
+        let mut command = python("produce_avro.py")?;
+        command.args(["--brokers", self.stack.kafka(), "--registry", self.stack.registry(), "--topic", &self.topic]);
+        let said = json_lines(&run(&mut command, &lines)?)?;
+        self.published.extend(records);
+        Ok(said.into_iter().map(|place| place["schema_id"].clone()).collect())
+    }
+
+    fn read(&self, topic: &str, by: &str, count: usize) -> Result<Vec<Value>> {
+        let mut command = python("read.py")?;
+        command.args(["--url", self.stack.pulsar(), "--admin-url", self.stack.pulsar_admin()]);
+        command.args(["--topic", topic, "--count", &count.to_string(), "--by", by]);
+        json_lines(&run(&mut command, "")?)
+    }
+
+    async fn arrived(&self) -> u64 {
+        PulsarAdmin::at(self.stack.pulsar_admin()).messages_in(&self.target).await.unwrap_or_default()
+    }
+
+    /// Kills so many bridges, each after it has published something.
+    async fn kill_some(&self, kills: u32) -> Result<()> {
+        for kill in 1..=kills {
+            let before = self.arrived().await;
+            if before + 300 > self.published.len() as u64 {
+                assert!(kill > 2, "only {} kills met a bridge at work", kill - 1);
+                return Ok(());
+            }
+            let bridge = self.bridge(&[("BRIDGE__LIMITS__BATCH_KIB", "1"), ("BRIDGE__LIMITS__IN_FLIGHT", "2")])?;
+            wait::until("messages before the kill", PATIENCE, async || match self.arrived().await {
+                now if now >= before + 50 => Ok(()),
+                now => Err(format!("{now} messages, {before} before\n{}", bridge.log_tail())),
+            })
+            .await?;
+            let published = bridge.metric("stream_bridge_records_published_total").await?;
+            bridge.kill()?;
+            self.say(format!("kill -9 {kill} after {published} records"));
+        }
+        Ok(())
+    }
+
+    async fn caught_up(&self, bridge: &Bridge) -> Result<()> {
+        let mut still = 0;
+        let waited = wait::until("the bridge to catch up", PATIENCE, async || {
+            let (condition, status) = condition(bridge).await?;
+            still = if condition.is_caught_up { still + 1 } else { 0 };
+            if still >= 4 { Ok(()) } else { Err(status) }
+        });
+        waited.await.map_err(|error| format!("{error}\n{}", bridge.log_tail()).into())
+    }
+
+    /// Waits until `/status` says that the bridge is stalled for this reason, and `/readyz` too.
+    async fn stalled(&self, bridge: &Bridge, reason: &str) -> Result<()> {
+        let waited = wait::until("the bridge to stall", PATIENCE, async || {
+            let (condition, status) = condition(bridge).await?;
+            let ready = bridge.get("/readyz").await.map_err(|error| error.to_string())?;
+            let live = bridge.get("/livez").await.map_err(|error| error.to_string())?;
+            let is_told = !condition.is_caught_up && status.contains(reason) && ready.1.contains(reason);
+            match (is_told, ready.0, live.0) {
+                (true, 503, 200) => Ok(ready.1.trim().to_owned()),
+                _ => Err(format!("{} {}\n{status}", ready.0, ready.1)),
+            }
+        });
+        match waited.await {
+            Ok(told) => self.say(format!("stalled: {told}")),
+            Err(error) => return Err(format!("{error}\n{}", bridge.log_tail()).into()),
+        }
+        Ok(())
+    }
+
+    /// Compares everything that was published with target and dead letters.
+    fn check(&self, by: &str, expected: impl Fn(u32, usize) -> Value) -> Result<BTreeMap<i64, usize>> {
+        let broken = self.published.iter().filter(|record| matches!(record, Published::Broken(..))).count();
+        let messages = self.read(&self.target, by, self.published.len() - broken)?;
+        let mut versions = BTreeMap::new();
+        let mut seen = BTreeMap::new();
+        let mut order = BTreeMap::new();
+        let mut repaired = 0;
+        for message in &messages {
+            let n = number(message);
+            assert_eq!(seen.insert(n, ()), None, "{n} twice");
+            match &self.published[n] {
+                Published::Version(version) => {
+                    assert_eq!(message["value"], expected(*version, n), "{n} of version {version}");
+                    *versions.entry(message["version"].as_i64().unwrap()).or_default() += 1;
+                }
+                Published::Tombstone => assert!(message["value"].is_null(), "{n} is no tombstone: {message}"),
+                Published::Broken(..) => panic!("{n} should be a dead letter"),
+            }
+            if message["properties"]["bridge.repaired"].is_string() {
+                repaired += 1;
+            } else if let Some(before) = order.insert(message["producer"].as_str().unwrap(), n) {
+                assert!(before < n, "{n} after {before}");
+            }
+        }
+        let letters = self.read(&format!("{}-dead-letters", self.target), "bytes", broken)?;
+        for letter in &letters {
+            let n = number(letter);
+            assert_eq!(seen.insert(n, ()), None, "{n} twice");
+            let Published::Broken(body, cause) = &self.published[n] else { panic!("{n} is a dead letter: {letter}") };
+            assert_eq!(letter["properties"]["bridge.cause"], *cause, "{n}: {letter}");
+            assert_eq!(letter["value"], BASE64.encode(body), "{n}");
+        }
+        assert_eq!(seen.len(), self.published.len());
+        self.say(format!(
+            "{} messages ({repaired} repaired, by version {versions:?}) and {} dead letters are as they should be",
+            messages.len(),
+            letters.len()
+        ));
+        Ok(versions)
+    }
+
+    async fn finish(&self, mut bridge: Bridge) -> Result<()> {
+        self.caught_up(&bridge).await?;
+        let expected = self.published.iter().filter(|record| !matches!(record, Published::Broken(..))).count();
+        assert_eq!(bridge.terminate(Duration::from_secs(30)).await?.code(), Some(0), "{}", bridge.log_tail());
+        assert!(self.arrived().await >= expected as u64, "more is stored than was published, or less");
+        Ok(())
+    }
+}
+
+fn key(n: usize) -> String {
+    format!("key-{n}")
+}
+
+fn number(message: &Value) -> usize {
+    message["key"].as_str().unwrap().trim_start_matches("key-").parse().unwrap()
+}
+
+async fn condition(bridge: &Bridge) -> std::result::Result<(Condition, String), String> {
+    let (_, status) = bridge.get("/status").await.map_err(|error| error.to_string())?;
+    Ok((Condition::parse(&serde_json::from_str(&status).unwrap_or_default()), status))
+}
+
+fn run(command: &mut Command, input: &str) -> Result<String> {
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let mut stdin = child.stdin.take().unwrap();
+    let input = input.to_owned();
+    let writing = std::thread::spawn(move || stdin.write_all(input.as_bytes()));
+    let output = child.wait_with_output()?;
+    let written = writing.join().unwrap();
+    if output.status.success() {
+        written?;
+        return Ok(String::from_utf8(output.stdout)?);
+    }
+    let said = [output.stdout, output.stderr].concat();
+    Err(format!("{command:?}: {}\n{}", output.status, String::from_utf8_lossy(&said)).into())
+}
+
+fn python(script: &str) -> Result<Command> {
+    let clients = repository().join("tests/clients");
+    run(&mut Command::new(clients.join("prepare")), "")?;
+    let mut command = Command::new(repository().join("target/clients/venv/bin/python"));
+    command.arg(clients.join(script));
+    Ok(command)
+}
+
+fn json_lines(text: &str) -> Result<Vec<Value>> {
+    text.lines().filter(|line| line.starts_with('{')).map(|line| Ok(serde_json::from_str(line)?)).collect()
+}
+
+/// A body by the first schema, with what `change` makes of it.
+fn first(id: &Value, change: impl Fn(&mut Vec<u8>)) -> Vec<u8> {
+    let mut body = vec![0];
+    body.extend_from_slice(&u32::try_from(id.as_u64().unwrap()).unwrap().to_be_bytes());
+    // 1, "a", 0.5
+    body.extend_from_slice(&[2, 2, b'a', 0, 0, 0, 0x3f]);
+    change(&mut body);
+    body
+}
+
+/// What no consumer should ever see; `id` is the first schema's.
+fn broken(id: &Value) -> Vec<Published> {
+    vec![
+        Published::Broken(b"\x01\0\0\0\x01ab".to_vec(), "bad_magic"),
+        Published::Broken(b"{\"number\": 1}".to_vec(), "bad_magic"),
+        Published::Broken(b"\0\x7f\0\0\x01ab".to_vec(), "unusable_schema"),
+        Published::Broken(b"\0\0\0\0\0ab".to_vec(), "unusable_schema"),
+        Published::Broken(b"\0\0\0".to_vec(), "truncated"),
+        Published::Broken(first(id, |body| body.truncate(9)), "truncated"),
+        Published::Broken(first(id, |body| body.push(7)), "trailing_bytes"),
+    ]
+}
+
+/// Many records by the first two schemas, which change every so often, with tombstones and broken ones among them.
+fn mixed(count: usize, every: usize, id: &Value) -> Vec<Published> {
+    let mut records = Vec::new();
+    for n in 0..count {
+        match n {
+            n if n % 500 == 250 => records.extend(broken(id)),
+            n if n % 97 == 5 => records.push(Published::Tombstone),
+            n => records.push(Published::Version(1 + (n / every % 2) as u32)),
+        }
+    }
+    records
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs real brokers: tests/run"]
+async fn what_confluent_s_serializer_writes_arrives_under_the_contract() -> Result<()> {
+    let sections = "[contract]\nfile = \"contract.avsc\"\n[setup]\npartitions = 2\n";
+    let mut scene = AvroScene::new("avro", sections).await?;
+    let ids = tokio::task::block_in_place(|| scene.publish(vec![Published::Version(1); 20]))?;
+    tokio::task::block_in_place(|| scene.publish(mixed(30_000, 3, &ids[0])))?;
+    scene.say(format!("{} records published", scene.published.len()));
+    scene.kill_some(5).await?;
+    let bridge = scene.bridge(&[])?;
+    scene.caught_up(&bridge).await?;
+
+    // Held back and refused: what the bridge keeps open is of no use either.
+    scene.registry.refuse(true);
+    scene.registry.stall(true);
+    let before = scene.arrived().await;
+    let records = [vec![Published::Version(2); 30], vec![Published::Version(3); 200], mixed(500, 7, &ids[0])].concat();
+    tokio::task::block_in_place(|| scene.publish(records))?;
+    scene.stalled(&bridge, "Check that the schema registry runs").await?;
+    let meanwhile = scene.arrived().await - before;
+    assert!((1..=30).contains(&meanwhile), "{meanwhile} went on, of the 30 whose schema was known");
+    bridge.kill()?;
+    scene.say(format!("kill -9 while it waits for the registry; {meanwhile} records went before"));
+    let bridge = scene.bridge(&[])?;
+    scene.stalled(&bridge, "Check that the schema registry runs").await?;
+    scene.registry.stall(false);
+    scene.registry.refuse(false);
+    scene.finish(bridge).await?;
+    let versions = tokio::task::block_in_place(|| scene.check("newest", translated))?;
+    assert_eq!(versions.len(), 1, "the contract is the only schema");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs real brokers: tests/run"]
+async fn a_mirror_keeps_every_writer_s_schema_as_a_version() -> Result<()> {
+    let sections = "[contract]\nmode = \"mirror\"\n[setup]\npartitions = 2\nschema_compatibility = \"BACKWARD\"\n";
+    let mut scene = AvroScene::new("mirror", sections).await?;
+    let ids = tokio::task::block_in_place(|| scene.publish(vec![Published::Version(1); 20]))?;
+    tokio::task::block_in_place(|| scene.publish(mixed(20_000, 5, &ids[0])))?;
+    scene.say(format!("{} records published", scene.published.len()));
+    scene.kill_some(5).await?;
+    let bridge = scene.bridge(&[])?;
+    scene.caught_up(&bridge).await?;
+    let versions = tokio::task::block_in_place(|| scene.check("version", value))?;
+    assert_eq!(versions.len(), 2, "{versions:?}");
+
+    // The registry takes it, the topic does not.
+    let subject = format!("{}/config/{}-value", scene.stack.registry(), scene.topic);
+    http::send(reqwest::Method::PUT, &subject, &json!({"compatibility": "NONE"})).await?;
+    tokio::task::block_in_place(|| scene.publish(vec![Published::Version(4); 20]))?;
+    tokio::task::block_in_place(|| scene.publish(mixed(500, 9, &ids[0])))?;
+    scene.stalled(&bridge, "is no version of the target's schema").await?;
+    let path = scene.target.replacen("://", "/", 1);
+    let policy = format!("{}/admin/v2/{path}/schemaCompatibilityStrategy", scene.stack.pulsar_admin());
+    http::send(reqwest::Method::PUT, &policy, &json!("ALWAYS_COMPATIBLE")).await?;
+    scene.finish(bridge).await?;
+    let versions = tokio::task::block_in_place(|| scene.check("version", value))?;
+    assert_eq!(versions.len(), 3, "{versions:?}");
+    Ok(())
+}
