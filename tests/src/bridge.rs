@@ -1,9 +1,9 @@
 //! A bridge as a process: started with settings of its own, watched over HTTP, stopped, killed, frozen.
 
 use std::fs::File;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::http::get;
@@ -14,7 +14,8 @@ use crate::{Result, wait};
 #[derive(Debug)]
 pub struct Bridge {
     child: Child,
-    address: String,
+    /// Where it listens, once it has said so.
+    address: OnceLock<String>,
     log: PathBuf,
 }
 
@@ -41,11 +42,6 @@ pub fn binary(name: &str) -> Result<PathBuf> {
     }
 }
 
-/// A port that was free just now.
-pub fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
-}
-
 impl Bridge {
     /// Starts the job-lifecycle bridge on the repository's configuration, with these settings on top.
     pub fn start(settings: &[Setting]) -> Result<Self> {
@@ -63,27 +59,26 @@ impl Bridge {
         std::fs::create_dir_all(&directory)?;
         let log = directory.join(unique("bridge")).with_extension("log");
         let file = File::create(&log)?;
-        let address = format!("127.0.0.1:{}", free_port()?);
         let child = Command::new(program)
             .args(["run", "--config"])
             .arg(config)
-            .env("BRIDGE__HTTP__LISTEN", &address)
+            // A port that it chooses itself cannot be taken by somebody else in between.
+            .env("BRIDGE__HTTP__LISTEN", "127.0.0.1:0")
             .envs(settings.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(file.try_clone()?)
             .stderr(file)
             .spawn()?;
-        Ok(Self { child, address, log })
+        Ok(Self { child, address: OnceLock::new(), log })
     }
 
     /// Waits until `/readyz` says that it works.
     pub async fn ready(&mut self, deadline: Duration) -> Result<()> {
-        let url = format!("http://{}/readyz", self.address);
         let ready = wait::until("the bridge to be ready", deadline, async || {
             if let Ok(Some(status)) = self.child.try_wait() {
                 return Err(format!("it has ended with {status}"));
             }
-            let (status, body) = get(&url).await.map_err(|error| error.to_string())?;
+            let (status, body) = self.get("/readyz").await.map_err(|error| error.to_string())?;
             if status == 200 { Ok(()) } else { Err(format!("{status} {body}")) }
         });
         match ready.await {
@@ -94,12 +89,21 @@ impl Bridge {
 
     /// `/status`, `/metrics` or `/livez`: the HTTP status and the body.
     pub async fn get(&self, path: &str) -> Result<(u16, String)> {
-        get(&format!("http://{}{path}", self.address)).await
+        get(&format!("http://{}{path}", self.address()?)).await
+    }
+
+    /// Where it listens: it says so in its log.
+    fn address(&self) -> Result<&str> {
+        if let Some(address) = self.address.get() {
+            return Ok(address);
+        }
+        let address = listen_address(&self.log()).ok_or("it does not listen yet")?;
+        Ok(self.address.get_or_init(|| address))
     }
 
     /// An operator's order, `/pause`, `/resume` or `/drain`.
     pub async fn post(&self, path: &str, token: &str) -> Result<()> {
-        let request = reqwest::Client::new().post(format!("http://{}{path}", self.address)).bearer_auth(token);
+        let request = reqwest::Client::new().post(format!("http://{}{path}", self.address()?)).bearer_auth(token);
         request.send().await?.error_for_status()?;
         Ok(())
     }
@@ -177,6 +181,12 @@ impl Drop for Bridge {
     }
 }
 
+/// The address in the log's whole first line that names one.
+fn listen_address(log: &str) -> Option<String> {
+    let (line, _) = log.split_once("listen=")?.1.split_once('\n')?;
+    Some(line.split_whitespace().next()?.to_owned())
+}
+
 fn sum_of_metric(text: &str, name: &str) -> f64 {
     text.lines()
         .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])))
@@ -187,7 +197,14 @@ fn sum_of_metric(text: &str, name: &str) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::sum_of_metric;
+    use super::{listen_address, sum_of_metric};
+
+    #[test]
+    fn the_address_is_known_once_its_line_is_whole() {
+        assert_eq!(listen_address("starting version=1 listen=127.0.0.1:12"), None);
+        assert_eq!(listen_address("starting listen=127.0.0.1:12\nmore").as_deref(), Some("127.0.0.1:12"));
+        assert_eq!(listen_address("starting listen=127.0.0.1:12 more\n").as_deref(), Some("127.0.0.1:12"));
+    }
 
     #[test]
     fn a_metric_is_summed_over_its_labels_and_its_name_alone() {

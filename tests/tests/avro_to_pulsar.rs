@@ -22,6 +22,7 @@ use bridge_tests::watch::Condition;
 use bridge_tests::{Result, http, wait};
 use serde_json::{Value, json};
 
+const PUBLISHED: &str = "stream_bridge_records_published_total";
 const SOURCE_PARTITIONS: i32 = 2;
 
 /// The writers' schemas: the second has other fields in another order, the third other types, and no reader of the others
@@ -184,12 +185,13 @@ impl AvroScene {
                 return Ok(());
             }
             let bridge = self.bridge(&[("BRIDGE__LIMITS__BATCH_KIB", "1"), ("BRIDGE__LIMITS__IN_FLIGHT", "2")])?;
-            wait::until("messages before the kill", PATIENCE, async || match self.arrived().await {
-                now if now >= before + 50 => Ok(()),
-                now => Err(format!("{now} messages, {before} before\n{}", bridge.log_tail())),
-            })
-            .await?;
-            let published = bridge.metric("stream_bridge_records_published_total").await?;
+            let published =
+                wait::until("the bridge to publish", PATIENCE, async || match bridge.metric(PUBLISHED).await {
+                    Ok(published) if published >= 50.0 => Ok(published),
+                    Ok(published) => Err(format!("{published} records published\n{}", bridge.log_tail())),
+                    Err(error) => Err(format!("{error}\n{}", bridge.log_tail())),
+                })
+                .await?;
             bridge.kill()?;
             self.say(format!("kill -9 {kill} after {published} records"));
         }
