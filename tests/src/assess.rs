@@ -140,7 +140,7 @@ impl Assessment<'_> {
     /// Queues, and sources whose events are the same: every event as often as it must.
     fn grouped(&mut self, topic: usize, name: &str, sources: &[usize], seen: &[Seen]) -> Lanes {
         let groups = self.groups(topic, sources);
-        let findings = groups::compare(&groups, seen);
+        let findings = groups::compare(&groups, seen, self.settings.copies_in_doubt);
         let names: Vec<String> = sources.iter().map(|at| self.settings.sources[*at].name()).collect();
         for (lane, finding) in &findings {
             let source = self.settings.sources.get(lane.0).map(Source::name).unwrap_or_default();

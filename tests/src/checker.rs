@@ -38,6 +38,9 @@ pub struct Settings {
     pub allow_other_writers: bool,
     /// Whether the bridge has sources that nobody can read again, such as polled ones: their messages are not compared.
     pub allow_other_sources: bool,
+    /// How many copies of a message that was published several times may be missing: where a redelivery falls between
+    /// two copies, nobody can tell the second from the first (see the README's table of queues).
+    pub copies_in_doubt: usize,
     /// How many findings to name.
     pub named: usize,
 }
@@ -117,6 +120,7 @@ impl Settings {
             dead_letters: format!("{target}-dead-letters"),
             contract: contract.into(),
             dedupe: None,
+            copies_in_doubt: 0,
             digest: false,
             max_message_bytes: 5 << 20,
             allow_other_writers: false,

@@ -35,6 +35,8 @@ pub struct Plan {
     pub routes_alerts: bool,
     /// Partitions of the target.
     pub target_partitions: u32,
+    /// How many copies of messages that were published twice may be missing after so many redeliveries.
+    pub copies_in_doubt: usize,
 }
 
 impl Plan {
@@ -54,6 +56,7 @@ impl Plan {
             digest: false,
             routes_alerts: false,
             target_partitions: 3,
+            copies_in_doubt: 0,
         }
     }
 }
@@ -343,6 +346,7 @@ impl Scene {
         }
         settings.dedupe = self.plan.dedupe.then(|| "event_id".to_owned());
         settings.digest = self.plan.digest;
+        settings.copies_in_doubt = self.plan.copies_in_doubt;
         settings
     }
 }
