@@ -14,6 +14,8 @@ use bridge_tests::scene::{Plan, Scene};
 use bridge_tests::streams::Stream;
 use bridge_tests::wait;
 
+const PUBLISHED: &str = "stream_bridge_records_published_total";
+
 fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
 }
@@ -32,18 +34,23 @@ async fn twenty_kills(kind: QueueKind, name: &'static str, seed: u64) -> Result<
         let scene = Scene::new(name, Plan::queue(kind)).await?;
         let generator = Generator::start(feed(&scene, 2_000, seed));
         let mut random = Random::new(std::process::id().into());
-        let mut published_before_kill = 0;
         for round in 1..=20 {
             let bridge = scene.start()?;
-            // Some meet the opening, most a bridge at work.
-            let moment = Duration::from_millis(100 + random.below(1_800));
+            // Every second one is killed at work, however slow the machine; of the others some meet the opening.
+            if round % 2 == 0 {
+                wait::until("the bridge to publish", PATIENCE, async || match bridge.metric(PUBLISHED).await {
+                    Ok(published) if published > 0.0 => Ok(()),
+                    Ok(_) => Err(bridge.log_tail()),
+                    Err(error) => Err(format!("{error}\n{}", bridge.log_tail())),
+                })
+                .await?;
+            }
+            let moment = Duration::from_millis(random.below(if round % 2 == 0 { 800 } else { 1_800 }));
             tokio::time::sleep(moment).await;
-            let published = bridge.metric("stream_bridge_records_published_total").await.unwrap_or_default();
-            published_before_kill += u32::from(published > 0.0);
+            let published = bridge.metric(PUBLISHED).await.unwrap_or_default();
             bridge.kill()?;
             scene.say(format!("kill -9 {round} after {moment:?}, {published} records published"));
         }
-        assert!(published_before_kill >= 8, "only {published_before_kill} of 20 kills met a bridge at work");
         let bridge = scene.bridge().await?;
         scene.finish(vec![generator], bridge, 20_000).await?;
         Ok(())
