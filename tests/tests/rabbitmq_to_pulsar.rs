@@ -52,7 +52,7 @@ async fn twenty_kills(kind: QueueKind, name: &'static str, seed: u64) -> Result<
             scene.say(format!("kill -9 {round} after {moment:?}, {published} records published"));
         }
         let bridge = scene.bridge().await?;
-        scene.finish(vec![generator], bridge, 20_000).await?;
+        scene.finish(vec![generator], bridge, 10_000).await?;
         Ok(())
     })
     .await
