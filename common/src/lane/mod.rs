@@ -65,7 +65,7 @@ pub use checkpoint::{Checkpoint, FormerLane, LaneId, Mark, RepairIntent};
 pub use fault::Fault;
 pub use offsets::OffsetSet;
 pub use partition::{Partition, PhaseName};
-pub use reasons::{NotOpened, Note, SendFailure, Stop, Why};
+pub use reasons::{Evidence, LastKnown, NotOpened, Note, SendFailure, Stop, Why};
 pub use routing::{PartitionBy, Route, Routing};
 pub use session::{Admit, Place};
 pub use setup::{Limits, Numbering, Reach, Setup};
