@@ -8,8 +8,8 @@ use crate::record::Offset;
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum NotOpened {
     /// Somebody holds the name: another instance, or a dying connection of our own.
-    #[error("the producer name is held by another instance (or by a connection that is still dying)")]
-    Busy,
+    #[error("the producer name is held by {0}")]
+    Busy(String),
     /// It may work later: the broker or the connection is gone, the topic is being moved, rights were revoked.
     #[error("{0}")]
     Later(String),

@@ -67,7 +67,10 @@ pub(super) async fn bridge(stream: Stream, config: Config, mut stop: Stop) -> Re
     let (routing, sources, (notices_in, notices), key_space) = joined;
     let (rejoined_in, rejoined) = mpsc::unbounded_channel();
     let (paused, revoke_deadline) = (config.stream.paused, revoke_deadline(&config));
+    let fitness = target::watch(&config, shared.admin.clone());
     Ok(Some(Bridge {
+        fitness,
+        unfit: None,
         shared,
         routing,
         sources,
@@ -172,6 +175,7 @@ fn shared(
         client,
         board,
         metrics,
+        admin: target::admin(config)?,
         // Half of the memory is for what is in flight, half for what the sources' clients have fetched.
         budget: Budget::new(config.limits.memory_mib as usize * 1024 * 1024 / 2, config.limits.bytes_per_second),
         twins: dedupe
