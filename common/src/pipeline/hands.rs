@@ -9,10 +9,10 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::holders::Holders;
 use super::recalling::Findings;
 use super::scanning::{Scanning, end_of};
 use super::schemas::Schemas;
-use super::holders::Holders;
 use crate::admin::Admin;
 use crate::checkpoint::{self, Found, ReadError};
 use crate::lane::{Event, LaneId, NotOpened, Role, Scan, ScanFrom, Tag, Topic};
