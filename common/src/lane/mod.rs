@@ -46,6 +46,8 @@ mod leaving;
 mod offsets;
 mod open_lane;
 mod opening;
+#[cfg(test)]
+mod opening_tests;
 mod partition;
 mod reach;
 mod reasons;

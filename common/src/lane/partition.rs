@@ -179,6 +179,8 @@ impl Partition {
             session.suspects = Some((session.next, session.next + deliveries));
         }
         self.stored_position = Some(session.written.position);
+        // Whatever mirrors the position may have lost it, and a quiet partition's would stay lost.
+        actions.push(Action::Commit { offset: session.written.position });
         session.set_barrier(&self.setup.routing);
         actions.push(Action::StartSource { offset: session.next });
         self.progress(session, now_ms, actions)
