@@ -91,6 +91,30 @@ impl TopicPolicy {
     }
 }
 
+/// A producer that is connected to a topic.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Publisher {
+    /// Its name.
+    #[serde(rename = "producerName")]
+    pub name: String,
+    /// Where it is connected from.
+    #[serde(default)]
+    pub address: String,
+    /// Since when.
+    #[serde(default, rename = "connectedSince")]
+    pub connected_since: String,
+    /// What it calls itself.
+    #[serde(default, rename = "clientVersion")]
+    pub client_version: String,
+}
+
+impl std::fmt::Display for Publisher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { address, connected_since, client_version, .. } = self;
+        write!(f, "{} ({client_version}), connected since {connected_since}", address.trim_start_matches('/'))
+    }
+}
+
 /// A schema as the broker has it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct StoredSchema {
@@ -226,6 +250,19 @@ impl Admin {
         };
         let stats: Value = self.get(&format!("{path}/stats")).await?;
         Ok(stats.get("deduplicationStatus").and_then(Value::as_str) == Some("Enabled"))
+    }
+
+    /// Who publishes to a topic partition under this name, if anybody does.
+    ///
+    /// # Errors
+    /// See [`AdminError`].
+    pub async fn publisher(&self, topic: &TopicName, name: &str) -> Result<Option<Publisher>, AdminError> {
+        #[derive(Deserialize)]
+        struct Answer {
+            publishers: Vec<Publisher>,
+        }
+        let answer: Answer = self.get(&format!("{}/stats", topic_path(topic))).await?;
+        Ok(answer.publishers.into_iter().find(|publisher| publisher.name == name))
     }
 
     /// The topic's statistics, those of all its partitions summed up where it has several.

@@ -2,6 +2,7 @@
 //! beside the target; one entry per source partition, whose key and producer name are the partition's name. What the
 //! entry says, and when it is written, is decided in [`crate::lane`].
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -39,8 +40,8 @@ pub struct Stored {
 /// What the checkpoint topic says of one partition.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Found {
-    /// The newest entry with its sequence id.
-    pub entry: Option<(u64, Stored)>,
+    /// The newest entry with its sequence id; `None` in it where an operator had the partition forgotten.
+    pub entry: Option<(u64, Option<Stored>)>,
     /// What other partitions of the same source remember of its partition count.
     pub source_partitions: Option<u32>,
 }
@@ -93,14 +94,73 @@ pub async fn read(client: &Client, topic: &str, name: &str) -> Result<Found, Rea
     }
 }
 
+/// One entry of the checkpoint topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Its sequence id.
+    pub sequence_id: u64,
+    /// When it was written, in milliseconds since the epoch.
+    pub written_ms: u64,
+    /// What it says.
+    pub stored: Stored,
+}
+
+/// Reads the checkpoint topic to the end it has now, and gives the newest entry of every partition whose name begins with
+/// `prefix`, by name. Forgotten ones are left out.
+///
+/// # Errors
+/// See [`ReadError`].
+pub async fn list(client: &Client, topic: &str, prefix: &str) -> Result<BTreeMap<String, Listed>, ReadError> {
+    let mut reader = client.open_reader(topic, ReaderStart::Earliest, true).await?;
+    let mut listed = BTreeMap::new();
+    let Some(end) = reader.last_message_id().await? else { return Ok(listed) };
+    loop {
+        let next = tokio::time::timeout(ENTRY_PATIENCE, reader.next()).await;
+        let entry =
+            next.map_err(|_| ReadError::Slow { topic: topic.to_owned(), seconds: ENTRY_PATIENCE.as_secs() })??;
+        if entry.producer_name.starts_with(prefix) {
+            add(&entry, topic, &mut listed)?;
+        }
+        if entry.id >= end {
+            return Ok(listed);
+        }
+    }
+}
+
+fn add(entry: &Entry, topic: &str, listed: &mut BTreeMap<String, Listed>) -> Result<(), ReadError> {
+    let name = entry.producer_name.clone();
+    let malformed = |reason: String| ReadError::Malformed { topic: topic.to_owned(), name: name.clone(), reason };
+    let batch = entry.batch().map_err(|error| malformed(error.to_string()))?;
+    for message in batch.messages() {
+        let message = message.map_err(|error| malformed(error.to_string()))?;
+        if message.key.as_deref() != Some(name.as_bytes()) {
+            continue;
+        }
+        if message.null_value {
+            listed.remove(&name);
+            continue;
+        }
+        let stored = decode(message.value).map_err(|error| malformed(error.to_string()))?;
+        let written_ms = message.event_time_ms.unwrap_or_default();
+        listed.insert(name.clone(), Listed { sequence_id: message.sequence_id, written_ms, stored });
+    }
+    Ok(())
+}
+
 fn look_into(entry: &Entry, topic: &str, name: &str, found: &mut Found) -> Result<(), ReadError> {
     let malformed = |reason: String| ReadError::Malformed { topic: topic.to_owned(), name: name.to_owned(), reason };
     let batch = entry.batch().map_err(|error| malformed(error.to_string()))?;
     for message in batch.messages() {
         let message = message.map_err(|error| malformed(error.to_string()))?;
         let is_ours = message.key.as_deref() == Some(name.as_bytes());
+        if message.null_value {
+            if is_ours {
+                found.entry = Some((message.sequence_id, None));
+            }
+            continue;
+        }
         match decode(message.value) {
-            Ok(stored) if is_ours => found.entry = Some((message.sequence_id, stored)),
+            Ok(stored) if is_ours => found.entry = Some((message.sequence_id, Some(stored))),
             Ok(stored) => found.source_partitions = found.source_partitions.max(Some(stored.source_partitions)),
             // What another partition wrote is that partition's business.
             Err(error) if is_ours => return Err(malformed(error.to_string())),
@@ -125,9 +185,17 @@ fn are_of_one_source(one: &str, other: &str) -> bool {
 /// The frame that publishes a checkpoint.
 pub fn frame(name: &str, producer_id: u64, sequence_id: u64, stored: &Stored, now_ms: u64) -> Frame {
     let value = serde_json::to_vec(stored).expect("a checkpoint is plain data");
+    entry_frame(name, producer_id, sequence_id, Some(&value), now_ms)
+}
+
+/// The frame that has a partition forgotten: compaction removes its entries, this one among them.
+pub fn tombstone(name: &str, producer_id: u64, sequence_id: u64, now_ms: u64) -> Frame {
+    entry_frame(name, producer_id, sequence_id, None, now_ms)
+}
+
+fn entry_frame(name: &str, producer_id: u64, sequence_id: u64, value: Option<&[u8]>, now_ms: u64) -> Frame {
     let mut builder = BatchBuilder::new();
-    let message =
-        OutgoingMessage { sequence_id, key: Some(name.as_bytes()), event_time_ms: Some(now_ms), value: Some(&value) };
+    let message = OutgoingMessage { sequence_id, key: Some(name.as_bytes()), event_time_ms: Some(now_ms), value };
     builder.push(&message, []);
     let seal = Seal {
         producer_name: name,

@@ -154,6 +154,7 @@ struct Board {
     version: String,
     state: BridgeState,
     last_error: Option<String>,
+    unfit: Option<String>,
     started: (Instant, u64),
     next_id: u64,
     partitions: BTreeMap<u64, Entry>,
@@ -173,6 +174,7 @@ impl StatusBoard {
             version: version.to_owned(),
             state: BridgeState::Starting,
             last_error: None,
+            unfit: None,
             started: (now, unix_ms),
             next_id: 0,
             partitions: BTreeMap::new(),
@@ -189,6 +191,11 @@ impl StatusBoard {
     /// What went wrong last beyond the single partitions: a broker that cannot be reached.
     pub fn set_error(&self, error: Option<String>) {
         self.lock().last_error = error;
+    }
+
+    /// Why nothing may be published now, beyond the single partitions: the target is not what it must be.
+    pub fn set_unfit(&self, reason: Option<String>) {
+        self.lock().unfit = reason;
     }
 
     /// A task that belongs to no partition (the group's thread) steps: by its name, at least once a second.
@@ -256,7 +263,8 @@ impl StatusBoard {
         if board.state == BridgeState::StandingBy {
             return Ok(());
         }
-        none_or_joined(board.partitions.values().filter_map(|entry| unready(entry, now, stall)))
+        let unready = board.partitions.values().filter_map(|entry| unready(entry, now, stall));
+        none_or_joined(board.unfit.clone().into_iter().chain(unready))
     }
 
     /// The JSON of `/status`.
@@ -272,7 +280,7 @@ impl StatusBoard {
             "state": board.state,
             "started": rfc3339(board.started.1),
             "uptime_seconds": uptime,
-            "last_error": board.last_error,
+            "last_error": board.unfit.as_ref().or(board.last_error.as_ref()),
             "contract_drift": board.drift.to_json(board.started.1),
             "partitions": partitions,
         })

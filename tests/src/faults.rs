@@ -3,8 +3,10 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::Result;
+use std::time::Duration;
+
 use crate::http::{get, send};
+use crate::{Result, wait};
 
 /// Pulsar's admin API at an address.
 #[derive(Debug, Clone)]
@@ -53,6 +55,26 @@ impl PulsarAdmin {
         send(Method::POST, &url, &json!(enabled)).await.map(drop)
     }
 
+    /// What the broker says of deduplication on each partition of a topic (or on a topic without), which loads it.
+    pub async fn deduplication(&self, topic: &str) -> Result<Vec<(String, String)>> {
+        let (_, body) = get(&format!("{}/{}/partitions", self.url, path(topic))).await?;
+        let metadata: Value = serde_json::from_str(&body)?;
+        let topics = match metadata["partitions"].as_u64().unwrap_or(0) {
+            0 => vec![topic.to_owned()],
+            partitions => (0..partitions).map(|partition| format!("{topic}-partition-{partition}")).collect(),
+        };
+        let mut found = Vec::new();
+        for topic in topics {
+            let (status, body) = get(&format!("{}/{}/stats", self.url, path(&topic))).await?;
+            if status != 200 {
+                return Err(format!("statistics of {topic}: {status} {body}").into());
+            }
+            let stats: Value = serde_json::from_str(&body)?;
+            found.push((topic, stats["deduplicationStatus"].as_str().unwrap_or("?").to_owned()));
+        }
+        Ok(found)
+    }
+
     /// Creates a partitioned topic.
     pub async fn create_topic(&self, topic: &str, partitions: u32) -> Result<()> {
         send(Method::PUT, &format!("{}/{}/partitions", self.url, path(topic)), &json!(partitions)).await.map(drop)
@@ -62,6 +84,39 @@ impl PulsarAdmin {
     pub async fn delete_topic(&self, topic: &str) -> Result<()> {
         let url = format!("{}/{}/partitions?force=true", self.url, path(topic));
         send(Method::DELETE, &url, &Value::Null).await.map(drop)
+    }
+
+    /// Deletes a topic without partitions, with all that it holds, under whoever uses it.
+    pub async fn delete_plain_topic(&self, topic: &str) -> Result<()> {
+        send(Method::DELETE, &format!("{}/{}?force=true", self.url, path(topic)), &Value::Null).await.map(drop)
+    }
+
+    /// Removes all messages of a topic partition (or a topic without partitions), and waits until they are gone. What
+    /// the newest ledger holds stays, so that is closed before.
+    pub async fn truncate(&self, topic: &str) -> Result<()> {
+        let url = format!("{}/{}", self.url, path(topic));
+        wait::until("a topic to be empty", Duration::from_secs(60), async || {
+            let emptied = async {
+                send(Method::PUT, &format!("{url}/unload"), &Value::Null).await?;
+                // Loads it again, with a ledger of its own.
+                get(&format!("{url}/stats")).await?;
+                send(Method::DELETE, &format!("{url}/truncate"), &Value::Null).await?;
+                let (_, body) = get(&format!("{url}/internalStats")).await?;
+                let stats: Value = serde_json::from_str(&body)?;
+                Ok::<_, Box<dyn std::error::Error + Send + Sync>>(stats["numberOfEntries"].as_u64().unwrap_or(u64::MAX))
+            };
+            match emptied.await {
+                Ok(0) => Ok(()),
+                Ok(entries) => Err(format!("{entries} entries are left in {topic}")),
+                Err(error) => Err(error.to_string()),
+            }
+        })
+        .await
+    }
+
+    /// Takes a topic's own retention away.
+    pub async fn remove_retention(&self, topic: &str) -> Result<()> {
+        send(Method::DELETE, &format!("{}/{}/retention", self.url, path(topic)), &Value::Null).await.map(drop)
     }
 
     /// Gives a topic an Avro schema.

@@ -9,10 +9,10 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
-use rdkafka::{ClientConfig, ClientContext};
+use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 
-use crate::Result;
 use crate::events::Events;
+use crate::{Result, wait};
 
 /// What the topic and the producer take at most, in bytes: more than the largest record that is made.
 const MAX_RECORD_BYTES: usize = 16 << 20;
@@ -125,6 +125,34 @@ impl KafkaSink {
         let partitions = counts.filter(|(_, count)| *count > 0).map(|(p, count)| (p as i32, count)).collect();
         Ok((partitions, deliveries.failed.load(Ordering::Relaxed)))
     }
+}
+
+/// Deletes a consumer group with its offsets, as their expiry does; waits until its last member is gone.
+pub async fn delete_group(brokers: &str, group: &str) -> Result<()> {
+    let admin: AdminClient<DefaultClientContext> = ClientConfig::new().set("bootstrap.servers", brokers).create()?;
+    let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(10)));
+    wait::until("the group to be deleted", Duration::from_secs(60), async || {
+        let results = admin.delete_groups(&[group], &options).await.map_err(|error| error.to_string())?;
+        for result in results {
+            result.map_err(|(name, code)| format!("{name}: {code}"))?;
+        }
+        Ok::<_, String>(())
+    })
+    .await
+}
+
+/// Deletes all records that a topic holds now.
+pub async fn delete_records(brokers: &str, topic: &str, partitions: i32) -> Result<()> {
+    let admin: AdminClient<DefaultClientContext> = ClientConfig::new().set("bootstrap.servers", brokers).create()?;
+    let mut upto = TopicPartitionList::new();
+    for partition in 0..partitions {
+        upto.add_partition_offset(topic, partition, Offset::End)?;
+    }
+    let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(20)));
+    for element in admin.delete_records(&upto, &options).await?.elements() {
+        element.error()?;
+    }
+    Ok(())
 }
 
 /// Deletes the topic.

@@ -144,6 +144,53 @@ impl Scenario {
         }
     }
 
+    /// The settings with one of them set, or added.
+    pub fn with(&self, name: &str, value: &str) -> Vec<Setting> {
+        with(self.settings(), name, value)
+    }
+
+    /// The settings of a bridge that is a dynamic member of its group: when it ends, it leaves at once.
+    pub fn dynamic(&self) -> Vec<Setting> {
+        let mut settings = with(self.settings(), "BRIDGE__KAFKA__SESSION_TIMEOUT_MS", "6000");
+        settings.retain(|(name, _)| name != "BRIDGE__KAFKA__INSTANCE_ID");
+        settings
+    }
+
+    /// Feeds so many records, and waits until Kafka has them.
+    pub fn fed(&self, records: u64, seed: u64) -> Result<()> {
+        let settings = generator::Settings { records: Some(records), seed, ..self.feed() };
+        tokio::task::block_in_place(|| generator::Generator::start(settings).wait()).map(drop)
+    }
+
+    /// Waits until the target has taken so many more messages than it had.
+    pub async fn progress(&self, more: u64) -> Result<()> {
+        let admin = self.admin();
+        let before = admin.messages_in(&self.target).await.unwrap_or_default();
+        wait::until("messages to arrive in the target", PATIENCE, async || {
+            match admin.messages_in(&self.target).await {
+                Ok(now) if now >= before + more => Ok(()),
+                // A topic that was loaded anew counts from 0.
+                Ok(now) if now < before && now >= more => Ok(()),
+                Ok(now) => Err(format!("{now} messages, {before} before")),
+                Err(error) => Err(error.to_string()),
+            }
+        })
+        .await
+    }
+
+    /// Waits until the bridges have settled everything, and stops them: each must end well.
+    pub async fn settled(&self, bridges: Vec<Bridge>) -> Result<()> {
+        let last = bridges.last().ok_or("there are no bridges")?;
+        self.caught_up(last, PATIENCE).await?;
+        for mut bridge in bridges {
+            let status = bridge.terminate(Duration::from_secs(30)).await?;
+            if status.code() != Some(0) {
+                return Err(format!("a bridge has ended with {status}\n{}", bridge.log_tail()).into());
+            }
+        }
+        Ok(())
+    }
+
     /// Compares source and target: at least so many records, and nothing wrong.
     pub async fn holds(&self, at_least: u64) -> Result<Parity> {
         let settings = checker::Settings::new(
@@ -163,6 +210,13 @@ impl Scenario {
         }
         if parity.holds() { Ok(parity) } else { Err(format!("no parity\n{parity}").into()) }
     }
+}
+
+/// The settings with one of them set, or added.
+pub fn with(mut settings: Vec<Setting>, name: &str, value: &str) -> Vec<Setting> {
+    settings.retain(|(other, _)| other != name);
+    settings.push((name.to_owned(), value.to_owned()));
+    settings
 }
 
 /// Records between the committed offsets and the ends of the partitions.

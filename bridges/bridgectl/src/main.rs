@@ -1,6 +1,7 @@
 //! The operator's tool of the stream bridges. Exit codes: 0 done, 1 something failed or needs a person, 2 the
 //! configuration or the command line is wrong.
 
+mod checkpoint;
 mod rabbitmq;
 mod setup;
 
@@ -25,6 +26,11 @@ enum Command {
     /// Changes only what differs, so that a second run finds nothing to do. Never deletes, never shortens a retention,
     /// never changes the partitions of an existing topic.
     Setup(SetupArguments),
+    /// Show, set or forget how far a stream's source partitions are mirrored
+    ///
+    /// `set` and `forget` first take the partitions' producer names, so that no bridge works on them meanwhile: where one
+    /// does, they say who holds the name, and change nothing.
+    Checkpoint(checkpoint::Arguments),
 }
 
 #[derive(Debug, Args)]
@@ -65,5 +71,6 @@ fn main() -> ExitCode {
     };
     match arguments.command {
         Command::Setup(arguments) => runtime.block_on(setup::run(&arguments)).into(),
+        Command::Checkpoint(arguments) => runtime.block_on(checkpoint::run(&arguments)).into(),
     }
 }

@@ -5,9 +5,9 @@ use super::checkpoint::{Checkpoint, LaneId, Mark};
 use super::fault::Fault;
 use super::leaving::Goal;
 use super::offsets::OffsetSet;
-use super::opening::{Opening, Outcome, Stage};
+use super::opening::{Opening, Outcome, Stage, vanished};
 use super::reach::ReachBack;
-use super::reasons::Why;
+use super::reasons::{Evidence, Why};
 use super::seeker::Seeking;
 use super::session::Session;
 use super::setup::{Numbering, Reach};
@@ -25,7 +25,7 @@ impl Opening {
             self.stage = Stage::Starting;
             if self.terms.numbering == Numbering::Counter {
                 // A queue starts with what it holds.
-                return self.start_resolved(0, now_ms, actions);
+                return self.start_resolved(0, None, now_ms, actions);
             }
             actions.push(Action::ResolveStart);
             return Outcome::Pending;
@@ -75,9 +75,19 @@ impl Opening {
         actions.push(Action::WriteCheckpoint { tag, sequence_id, checkpoint });
     }
 
-    pub(super) fn start_resolved(&mut self, offset: Offset, now_ms: u64, actions: &mut Vec<Action>) -> Outcome {
+    /// Invariant: a partition that the source, the target or the broker knows from before is never started as a new one.
+    pub(super) fn start_resolved(
+        &mut self,
+        offset: Offset,
+        committed: Option<Offset>,
+        now_ms: u64,
+        actions: &mut Vec<Action>,
+    ) -> Outcome {
         // The first answer counts, even if an earlier opening asked: a second one may differ ("latest").
         if matches!(self.stage, Stage::Starting) {
+            if let Some(committed) = committed.filter(|_| !self.is_forgotten) {
+                return Outcome::LetGo(Goal::Stop(vanished(Evidence::Committed(committed))));
+            }
             let checkpoint = Checkpoint {
                 version: Checkpoint::VERSION,
                 position: self.raised(offset, now_ms),

@@ -46,6 +46,8 @@ mod leaving;
 mod offsets;
 mod open_lane;
 mod opening;
+#[cfg(test)]
+mod opening_tests;
 mod partition;
 mod reach;
 mod reasons;
@@ -65,7 +67,7 @@ pub use checkpoint::{Checkpoint, FormerLane, LaneId, Mark, RepairIntent};
 pub use fault::Fault;
 pub use offsets::OffsetSet;
 pub use partition::{Partition, PhaseName};
-pub use reasons::{NotOpened, Note, SendFailure, Stop, Why};
+pub use reasons::{Evidence, LastKnown, NotOpened, Note, SendFailure, Stop, Why};
 pub use routing::{PartitionBy, Route, Routing};
 pub use session::{Admit, Place};
 pub use setup::{Limits, Numbering, Reach, Setup};

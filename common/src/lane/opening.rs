@@ -16,7 +16,7 @@ use super::checkpoint::{Checkpoint, LaneId, Mark};
 use super::fault::Fault;
 use super::former::FormerScan;
 use super::leaving::Goal;
-use super::reasons::{NotOpened, Note, Stop, Why};
+use super::reasons::{Evidence, LastKnown, NotOpened, Note, Stop, Why};
 use super::routing::Routing;
 use super::seeker::{LAST_WAITS, Seeker, Seeking};
 use super::session::Session;
@@ -26,6 +26,10 @@ use crate::record::Offset;
 
 /// How often a lane's or a repair's name is asked for before the whole opening begins anew.
 const MAX_OPEN_ATTEMPTS: u32 = 8;
+
+/// After how many readings an entry that the broker knows of, though an older one is all that can be read, is taken as lost.
+/// With the pauses between them about a minute: longer than the broker itself waits for a bookie.
+const BEHIND_WAITS: u32 = 20;
 
 /// What the opening has come to.
 pub(super) enum Outcome {
@@ -74,6 +78,8 @@ pub(super) struct Opening {
     pub(super) owner: Option<Tag>,
     owner_last: Option<u64>,
     waits: u32,
+    /// An operator had the partition forgotten: it may start as a new one where the target knows nothing of it.
+    pub(super) is_forgotten: bool,
     pub(super) checkpoint: Option<Checkpoint>,
     pub(super) entry_sequence_id: u64,
     pub(super) routing: Routing,
@@ -99,6 +105,7 @@ impl Opening {
             owner: None,
             owner_last: None,
             waits: 0,
+            is_forgotten: false,
             checkpoint: None,
             entry_sequence_id: 0,
             routing: wanted.clone(),
@@ -135,7 +142,7 @@ impl Opening {
             Event::EntryRead { tag, entry } => self.entry_read(*tag, entry.as_ref(), now_ms, tags, actions),
             Event::Scanned { tag, scan } => self.scanned(*tag, scan, now_ms, actions),
             Event::ScanFailed { tag, .. } => self.scan_failed(*tag, tags, actions),
-            Event::StartResolved { offset } => self.start_resolved(*offset, now_ms, actions),
+            Event::StartResolved { offset, committed } => self.start_resolved(*offset, *committed, now_ms, actions),
             Event::Receipt { tag, lowest, id } => self.confirmed(*tag, *lowest, id.is_some(), now_ms, actions),
             Event::SendFailed { tag, .. } if Some(*tag) == self.owner => {
                 Outcome::LetGo(Goal::Reopen(Why::Opening("the checkpoint was refused".into())))
@@ -240,7 +247,7 @@ impl Opening {
     fn entry_read(
         &mut self,
         tag: Tag,
-        entry: Option<&(u64, Checkpoint)>,
+        entry: Option<&(u64, Option<Checkpoint>)>,
         now_ms: u64,
         tags: &mut Tags,
         actions: &mut Vec<Action>,
@@ -252,9 +259,8 @@ impl Opening {
         if self.owner_last > found && !Fault::DoNotWaitForLast.active() {
             // A checkpoint of an earlier holder is still under way, or was lost: the next L will tell.
             let last = self.owner_last.unwrap_or(0);
-            if found.is_none() && self.waits >= LAST_WAITS {
-                // No write is under way for so long: there was an entry, and it is gone.
-                return Outcome::LetGo(Goal::Stop(Stop::CheckpointVanished { last }));
+            if let Some(stop) = self.lost_entry(entry, last) {
+                return Outcome::LetGo(Goal::Stop(stop));
             }
             self.waits += 1;
             self.stage = Stage::Yielding;
@@ -264,16 +270,32 @@ impl Opening {
             actions.extend(self.owner.map(|tag| Action::Close { tag }));
             return Outcome::Pending;
         }
-        if let Some((_, checkpoint)) = entry
+        if let Some((_, Some(checkpoint))) = entry
             && checkpoint.version > Checkpoint::VERSION
         {
             let stop = Stop::CheckpointVersion { found: checkpoint.version, known: Checkpoint::VERSION };
             return Outcome::LetGo(Goal::Stop(stop));
         }
         self.entry_sequence_id = found.max(self.owner_last).unwrap_or(0).max(now_ms);
-        self.checkpoint = entry.map(|(_, checkpoint)| checkpoint.clone());
+        self.checkpoint = entry.and_then(|(_, checkpoint)| checkpoint.clone());
+        self.is_forgotten = entry.is_some() && self.checkpoint.is_none();
         self.seek(tags, actions);
         Outcome::Pending
+    }
+
+    /// Why nothing can be made of what the checkpoint topic holds, where the broker knows of a later entry for so long that no
+    /// write of it can be under way any more.
+    fn lost_entry(&self, entry: Option<&(u64, Option<Checkpoint>)>, last: u64) -> Option<Stop> {
+        match entry {
+            None if self.waits >= LAST_WAITS => Some(vanished(Evidence::Entry(last))),
+            // To be mended by hand, so the longer wait: an outage of the bookies may last.
+            Some((found, checkpoint)) if self.waits >= BEHIND_WAITS => Some(Stop::CheckpointBehind {
+                found: *found,
+                position: checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.position),
+                last,
+            }),
+            _ => None,
+        }
     }
 
     /// Acquires every name that may lie in a target: lanes of the stored routing, repairs of the stored checkpoint.
@@ -298,7 +320,7 @@ impl Opening {
         }
     }
 
-    /// Where a lane is read from. Without a checkpoint nothing was ever sent: only the end is asked for.
+    /// Where a lane is read from. Without a checkpoint nothing should ever have been sent: only the end is asked for.
     fn scan_start(&self, lane: usize) -> ScanFrom {
         match &self.checkpoint {
             None => ScanFrom::End,
@@ -337,8 +359,8 @@ impl Opening {
         };
         let seeker = &mut self.seekers[index];
         seeker.found(scan);
-        if let (true, Some(last)) = (self.checkpoint.is_none(), seeker.last) {
-            return Outcome::LetGo(Goal::Stop(Stop::CheckpointVanished { last }));
+        if let (true, Some(evidence)) = (self.checkpoint.is_none(), seeker.evidence()) {
+            return Outcome::LetGo(Goal::Stop(vanished(evidence)));
         }
         if !seeker.knows_all(floor) && !Fault::SkipScan.active() {
             seeker.ask_again(actions);
@@ -356,4 +378,9 @@ impl Opening {
         }
         Outcome::Pending
     }
+}
+
+/// The position is known to the partition, not to one opening.
+pub(super) fn vanished(evidence: Evidence) -> Stop {
+    Stop::CheckpointVanished { evidence, position: LastKnown(None) }
 }

@@ -6,7 +6,7 @@ use super::checkpoint::Mark;
 use super::leaving::{Goal, Leaving};
 use super::offsets::OffsetSet;
 use super::opening::{Opening, Outcome, Terms};
-use super::reasons::{Note, Stop, Why};
+use super::reasons::{LastKnown, Note, Stop, Why};
 use super::refusals::Refusals;
 use super::routing::Routing;
 use super::session::Session;
@@ -150,9 +150,13 @@ impl Partition {
             Outcome::Pending => Phase::Opening(opening),
             // Whoever lost the partition without being told sees the new owner's records and an older checkpoint topic:
             // it looks again, with the name acquired anew, before it calls for a person.
-            Outcome::LetGo(Goal::Stop(stop @ Stop::CheckpointVanished { .. })) if !self.missed_checkpoint => {
-                self.missed_checkpoint = true;
-                self.let_go(opening.held(), Goal::Reopen(Why::Opening(stop.to_string())), actions)
+            Outcome::LetGo(Goal::Stop(Stop::CheckpointVanished { evidence, .. })) => {
+                let stop = Stop::CheckpointVanished { evidence, position: LastKnown(self.stored_position) };
+                let goal = match std::mem::replace(&mut self.missed_checkpoint, true) {
+                    false => Goal::Reopen(Why::Opening(stop.to_string())),
+                    true => Goal::Stop(stop),
+                };
+                self.let_go(opening.held(), goal, actions)
             }
             Outcome::LetGo(goal) => self.let_go(opening.held(), goal, actions),
             Outcome::Open(session) => self.opened(session, now_ms, actions),
@@ -175,6 +179,8 @@ impl Partition {
             session.suspects = Some((session.next, session.next + deliveries));
         }
         self.stored_position = Some(session.written.position);
+        // Whatever mirrors the position may have lost it, and a quiet partition's would stay lost.
+        actions.push(Action::Commit { offset: session.written.position });
         session.set_barrier(&self.setup.routing);
         actions.push(Action::StartSource { offset: session.next });
         self.progress(session, now_ms, actions)

@@ -8,8 +8,8 @@ use crate::record::Offset;
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum NotOpened {
     /// Somebody holds the name: another instance, or a dying connection of our own.
-    #[error("the producer name is held by another instance (or by a connection that is still dying)")]
-    Busy,
+    #[error("the producer name is held by {0}")]
+    Busy(String),
     /// It may work later: the broker or the connection is gone, the topic is being moved, rights were revoked.
     #[error("{0}")]
     Later(String),
@@ -85,14 +85,31 @@ pub enum Why {
 /// Why a partition is stopped until a person acts.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Stop {
-    /// The target knows this name, the checkpoint topic does not.
+    /// The partition was mirrored before, and the checkpoint topic does not know it.
     #[error(
-        "the checkpoint of this partition has vanished: the target knows its producer name (last sequence id {last}), \
-         the checkpoint topic has no entry; restore the topic, or set a position with `bridgectl checkpoint set`"
+        "the checkpoint of this partition has vanished: {evidence}, and the checkpoint topic has no entry. To start again \
+         could double records: restore the topic, or set a position with `bridgectl checkpoint STREAM set` (as last known: \
+         {position}), or start a new `generation`"
     )]
     CheckpointVanished {
-        /// The last sequence id that the target knows.
-        last: Offset,
+        /// What tells that the partition was mirrored before.
+        evidence: Evidence,
+        /// The last position that is known of it, in words.
+        position: LastKnown,
+    },
+    /// The newest entry of the checkpoint topic is not the last one that was written.
+    #[error(
+        "the checkpoint of this partition is behind: the checkpoint topic's newest entry has sequence id {found} \
+         (position {position}), and the broker knows of one with {last}, which cannot be read. Restore the topic, or look \
+         at that position and accept it with `bridgectl checkpoint STREAM set`"
+    )]
+    CheckpointBehind {
+        /// The sequence id of the newest entry that can be read.
+        found: u64,
+        /// Its position.
+        position: Offset,
+        /// The last sequence id that the broker knows.
+        last: u64,
     },
     /// A checkpoint of a newer version of the bridge.
     #[error("the checkpoint has version {found}, this binary knows up to {known}: run the newer binary")]
@@ -119,6 +136,36 @@ pub enum Stop {
         /// Out of how many.
         records: u32,
     },
+}
+
+/// What tells of an earlier life of a partition that has no checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Evidence {
+    /// The broker remembers a checkpoint.
+    #[error("the broker remembers an entry with sequence id {0} under its name")]
+    Entry(u64),
+    /// The broker remembers the name on a lane.
+    #[error("the target knows its producer name (last sequence id {0})")]
+    LastSequenceId(u64),
+    /// The target holds messages of this name.
+    #[error("the target holds messages under its producer name (up to sequence id {0})")]
+    Stored(Offset),
+    /// The source remembers a position, which only a stored checkpoint is mirrored to.
+    #[error("the consumer group has committed offset {0}, which mirrors a checkpoint")]
+    Committed(Offset),
+}
+
+/// A position that may be known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LastKnown(pub Option<Offset>);
+
+impl std::fmt::Display for LastKnown {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Some(position) => write!(f, "{position}"),
+            None => write!(f, "none"),
+        }
+    }
 }
 
 /// Rare things that operators want to read.

@@ -5,7 +5,7 @@ use super::checkpoint::{Mark, RepairIntent};
 use super::fault::Fault;
 use super::offsets::OffsetSet;
 use super::open_lane::Lane;
-use super::reasons::Note;
+use super::reasons::{Evidence, Note};
 use super::step::{Action, Role, Scan, ScanFrom, Tag, Tags, Topic};
 use crate::record::{MessageId, Offset};
 
@@ -109,6 +109,12 @@ impl Seeker {
             // The next reading goes on at the end of this one, which it reads again.
             self.from = ScanFrom::Mark(end.into());
         }
+    }
+
+    /// What tells that something was stored under this name, or was to be.
+    pub(super) fn evidence(&self) -> Option<Evidence> {
+        let stored = self.own.highest().max(self.repaired.highest());
+        self.last.map(Evidence::LastSequenceId).or(stored.map(Evidence::Stored))
     }
 
     /// Whether nothing under this name can still be under way.

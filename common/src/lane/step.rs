@@ -38,7 +38,8 @@ pub enum Role {
 pub enum ScanFrom {
     /// At a mark.
     Mark(Mark),
-    /// Behind the last message: only the end of the topic is asked for.
+    /// Behind the last message: the end of the topic is asked for. Ids are looked for only in the first and the last
+    /// entries, as far as that is quick: where there should be none, any of them tells enough.
     End,
 }
 
@@ -84,8 +85,9 @@ pub enum Event {
     EntryRead {
         /// The request.
         tag: Tag,
-        /// The newest entry with its sequence id, if there is one.
-        entry: Option<(u64, Checkpoint)>,
+        /// The newest entry with its sequence id, if there is one. One without a checkpoint says that an operator had the
+        /// partition forgotten.
+        entry: Option<(u64, Option<Checkpoint>)>,
     },
     /// A scan is complete.
     Scanned {
@@ -105,6 +107,8 @@ pub enum Event {
     StartResolved {
         /// Where to start.
         offset: Offset,
+        /// The position that the source remembers, if it remembers any: a checkpoint was stored before it was told.
+        committed: Option<Offset>,
     },
     /// A batch (or a checkpoint) is stored, at `id`; `None` is -1:-1.
     Receipt {

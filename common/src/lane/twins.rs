@@ -91,14 +91,14 @@ mod tests {
                     }
                     Action::Close { tag } => Event::Closed { tag, reason: String::new() },
                     Action::ReadEntry { tag, .. } => {
-                        Event::EntryRead { tag, entry: written.clone().map(|entry| (1, entry)) }
+                        Event::EntryRead { tag, entry: written.clone().map(|entry| (1, Some(entry))) }
                     }
                     Action::Scan { tag, .. } => {
                         let mut scan = Scan { first: Some(AT), end: Some(AT), ..Scan::default() };
                         last.into_iter().for_each(|last| scan.own.insert(last));
                         Event::Scanned { tag, scan }
                     }
-                    Action::ResolveStart => Event::StartResolved { offset: 100 },
+                    Action::ResolveStart => Event::StartResolved { offset: 100, committed: None },
                     Action::WriteCheckpoint { tag, sequence_id, checkpoint } => {
                         written = Some(checkpoint);
                         Event::Receipt { tag, lowest: sequence_id, id: Some(AT) }

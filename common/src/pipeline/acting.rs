@@ -186,13 +186,13 @@ impl Flow {
             Answer::SchemaKnown => self.schema_known(),
             Answer::Event(event) => self.step(event),
             Answer::Found(tag, found) => {
-                if let Some((_, stored)) = &found.entry {
+                if let Some((_, Some(stored))) = &found.entry {
                     self.stamp = stored.stamp;
                     self.source_partitions = stored.source_partitions;
                 } else if let Some(partitions) = found.source_partitions {
                     self.source_partitions = partitions;
                 }
-                let entry = found.entry.map(|(sequence_id, stored)| (sequence_id, stored.checkpoint));
+                let entry = found.entry.map(|(id, stored)| (id, stored.map(|stored| stored.checkpoint)));
                 self.step(Event::EntryRead { tag, entry });
             }
             Answer::Trouble(text) => self.trouble(text),
@@ -218,7 +218,7 @@ impl Flow {
     pub(super) fn reader_back(&mut self, back: Back) {
         match self.reading.back(back) {
             None | Some(Done::Started(_) | Done::Stopped) => self.drained = false,
-            Some(Done::Resolved(offset)) => self.step(Event::StartResolved { offset }),
+            Some(Done::Resolved { offset, committed }) => self.step(Event::StartResolved { offset, committed }),
             Some(Done::Failed(error)) => self.source_failed(error),
         }
     }

@@ -35,6 +35,10 @@ pub(super) enum Order {
     Pause,
     /// Read again.
     Resume,
+    /// The target is not what it must be: settle what is in flight, and publish nothing until `GoOn`.
+    Hold { reason: String },
+    /// The target is as it must be again.
+    GoOn,
     /// The targets' partitions changed.
     Routing(Routing),
     /// The record of another source that this record of ours waited for is settled.
@@ -56,6 +60,8 @@ pub(super) struct Flow {
     pub(super) drained: bool,
     pub(super) routing: Routing,
     paused: bool,
+    /// Nothing may be published now, for this reason.
+    held: Option<String>,
     pub(super) leaving: bool,
     pub(super) share: Share,
     pub(super) told: Told,
@@ -129,12 +135,13 @@ impl Flow {
         let mut flow = Flow {
             core,
             actions,
-            hands: Hands::new(shared.client.clone(), names, answers_in, events_in),
+            hands: Hands::new(shared.client.clone(), names, answers_in, events_in, shared.admin.clone()),
             reading: Reading::new(reader, readers_in),
             batches: Batches::new(of_batches, shared.translator(&settings), guard),
             drained: false,
             routing,
             paused: false,
+            held: None,
             leaving: false,
             share: shared.budget.share(),
             told,
@@ -313,6 +320,13 @@ impl Flow {
                 self.release(Instant::now() + Duration::from_millis(self.shared.limits.leave_ms));
             }
             Order::Resume => self.paused = false,
+            Order::Hold { reason } => {
+                let before = self.held.replace(reason);
+                if before.is_none() && !self.paused {
+                    self.release(Instant::now() + Duration::from_millis(self.shared.limits.leave_ms));
+                }
+            }
+            Order::GoOn => self.held = None,
             Order::Routing(routing) => {
                 self.routing = routing.clone();
                 self.step(Event::RoutingWanted { routing });
@@ -326,7 +340,7 @@ impl Flow {
     /// Opens a partition that was let go of for a pause which is over. Not at the order: the pause may still be draining,
     /// and a partition that is stopped stays so.
     fn resume(&mut self) {
-        if !self.paused && !self.leaving && self.core.phase_name() == PhaseName::Closed {
+        if !self.paused && self.held.is_none() && !self.leaving && self.core.phase_name() == PhaseName::Closed {
             self.core.open_again(&self.routing, &mut self.actions);
             self.act();
         }
@@ -347,6 +361,9 @@ impl Flow {
     }
 
     pub(super) fn report(&mut self) {
+        if self.held.is_some() {
+            self.told.reason.clone_from(&self.held);
+        }
         let shut = self.shared.twins.as_ref().filter(|_| self.core.can_take()).and_then(Twins::shut);
         self.told.gate(shut);
         self.told.report(&self.core, self.reading.source_end(), &mut self.batches);

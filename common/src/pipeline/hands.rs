@@ -9,9 +9,11 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::holders::Holders;
 use super::recalling::Findings;
 use super::scanning::{Scanning, end_of};
 use super::schemas::Schemas;
+use crate::admin::Admin;
 use crate::checkpoint::{self, Found, ReadError};
 use crate::lane::{Event, LaneId, NotOpened, Role, Scan, ScanFrom, Tag, Topic};
 use crate::pulsar::{Client, Error, Opened, ProducerEvent, ProducerEvents, Refusal, SchemaInfo};
@@ -69,6 +71,7 @@ pub(super) struct Hands {
     opening: HashMap<Tag, Asking>,
     answers: mpsc::UnboundedSender<Answer>,
     events: ProducerEvents,
+    holders: Arc<Holders>,
 }
 
 impl Hands {
@@ -78,8 +81,10 @@ impl Hands {
         names: Names,
         answers: mpsc::UnboundedSender<Answer>,
         events: ProducerEvents,
+        admin: Option<Admin>,
     ) -> Self {
-        Self { client, names, producers: HashMap::new(), opening: HashMap::new(), answers, events }
+        let holders = Arc::new(Holders::new(admin));
+        Self { client, names, producers: HashMap::new(), opening: HashMap::new(), answers, events, holders }
     }
 
     /// The producer of a tag, while it is open.
@@ -101,6 +106,7 @@ impl Hands {
             Role::Repair(intent) => (intent.producer_name(&self.names.producer), self.schema_of(&topic)),
         };
         let (client, answers, events) = (self.client.clone(), self.answers.clone(), self.events.clone());
+        let holders = Arc::clone(&self.holders);
         let was_sent = Arc::new(AtomicBool::new(false));
         let sending = Arc::clone(&was_sent);
         let task = tokio::spawn(async move {
@@ -113,7 +119,11 @@ impl Hands {
                     if matches!(error, Error::Busy { .. }) && attempt > 0 && attempt.is_multiple_of(BUSY_ATTEMPTS) {
                         client.drop_connection_of(&topic);
                     }
-                    Answer::Event(Event::NotOpened { tag, reason: not_opened(&error) })
+                    let reason = match error {
+                        Error::Busy { .. } => NotOpened::Busy(holders.holder(&topic, &name, attempt).await),
+                        error => not_opened(&error),
+                    };
+                    Answer::Event(Event::NotOpened { tag, reason })
                 }
             };
             // The partition may be gone meanwhile: dropping an open producer closes it.
@@ -288,7 +298,6 @@ fn failed(answers: &mpsc::UnboundedSender<Answer>, tag: Tag, error: &ReadError) 
 /// missing or terminated topic): the bridge stalls visibly and goes on when it is mended.
 fn not_opened(error: &Error) -> NotOpened {
     match error {
-        Error::Busy { .. } => NotOpened::Busy,
         Error::Refused { refusal: Refusal::IncompatibleSchema | Refusal::InvalidTopicName, .. } => {
             NotOpened::Never(error.to_string())
         }

@@ -14,6 +14,7 @@ mod batches;
 mod budget;
 mod flow;
 mod hands;
+mod holders;
 mod identity;
 mod key_space;
 mod membership;
@@ -43,6 +44,7 @@ use sources::{Avro, Joined, SourceSettings};
 use start::Problem;
 use twins::Twins;
 
+use crate::admin::Admin;
 use crate::cli::Stream;
 use crate::config::{Config, Format};
 use crate::http::Control;
@@ -77,6 +79,8 @@ pub(crate) struct Shared {
     pub(crate) client: Client,
     pub(crate) board: StatusBoard,
     pub(crate) metrics: Metrics,
+    /// Pulsar's admin API, where the bridge may use it.
+    pub(crate) admin: Option<Admin>,
     budget: Arc<Budget>,
     /// Where the same event may come by several sources.
     twins: Option<Twins>,
@@ -142,6 +146,10 @@ pub(crate) struct Bridge {
     /// Revoked partitions that still drain.
     leaving: Vec<(FlowKey, JoinHandle<()>)>,
     paused: bool,
+    /// Tells whether the target is still what it must be.
+    fitness: Option<mpsc::UnboundedReceiver<Option<String>>>,
+    /// Why nothing may be published now.
+    unfit: Option<String>,
     revoke_deadline: Duration,
     contract: Arc<Contract>,
 }
@@ -179,6 +187,7 @@ impl Bridge {
                     other => self.key_space_is(other),
                 },
                 Some(control) = self.controls.recv() => self.control(control),
+                Some(unfit) = next(&mut self.fitness) => self.target_is(unfit),
                 _ = routing_check.tick() => self.check_routing().await,
                 _ = beat.tick() => {
                     self.beat();
@@ -235,8 +244,11 @@ impl Bridge {
                 self.shared.board.set_error(Some(error.to_string()));
                 if error.is_transient() {
                     tracing::warn!("{error}");
-                } else if matches!(error, SourceError::Fatal { .. }) {
+                } else if matches!(error, SourceError::Fatal { .. } | SourceError::Fenced { .. }) {
                     tracing::error!("{error}");
+                    if matches!(error, SourceError::Fenced { .. }) {
+                        self.sources[source].fenced(&error.to_string());
+                    }
                     self.rejoin(source);
                 } else {
                     tracing::error!("{error}");
@@ -257,6 +269,9 @@ impl Bridge {
         let shared = Arc::clone(&self.shared);
         let (orders, task) =
             Flow::spawn(shared, settings, reader, self.routing.clone(), source_partitions, self.paused);
+        if let Some(reason) = &self.unfit {
+            let _ = orders.send(Order::Hold { reason: reason.clone() });
+        }
         tracing::info!(source = %joined.settings.name, %partition, "assigned");
         self.flows.insert((source, partition), Running { orders, task });
     }
@@ -273,6 +288,24 @@ impl Bridge {
                 twins.reopen_all();
             }
         }
+    }
+
+    /// Without deduplication an unknown outcome can double records: every partition settles what is in flight, which is exact
+    /// without it, and waits. It opens by the protocol when the target is as it must be again, since the broker has forgotten
+    /// the names meanwhile.
+    fn target_is(&mut self, unfit: Option<String>) {
+        match &unfit {
+            Some(reason) => tracing::error!("{reason}"),
+            None => tracing::info!("the target deduplicates again: going on"),
+        }
+        for running in self.flows.values() {
+            let _ = running.orders.send(match &unfit {
+                Some(reason) => Order::Hold { reason: reason.clone() },
+                None => Order::GoOn,
+            });
+        }
+        self.shared.board.set_unfit(unfit.clone());
+        self.unfit = unfit;
     }
 
     fn control(&mut self, control: Control) {

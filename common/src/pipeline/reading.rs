@@ -16,8 +16,8 @@ pub(super) enum Done {
     Started(Offset),
     /// Not reading any more, or not yet.
     Stopped,
-    /// Where a partition without a checkpoint starts.
-    Resolved(Offset),
+    /// Where a partition without a checkpoint starts, and what the source remembers of its position.
+    Resolved { offset: Offset, committed: Option<Offset> },
     /// It cannot start.
     Failed(SourceError),
 }
@@ -141,8 +141,8 @@ impl Reading {
             (Slot::Idle(mut reader), _) if self.resolve.is_some() => {
                 let start = self.resolve.take().unwrap_or(Start::Earliest);
                 tokio::spawn(async move {
-                    let offset = resolve(&mut reader, start).await;
-                    let _ = back.send((reader, Done::Resolved(offset)));
+                    let (offset, committed) = resolve(&mut reader, start).await;
+                    let _ = back.send((reader, Done::Resolved { offset, committed }));
                 });
             }
             (Slot::Idle(reader), Some(offset)) => {
@@ -163,12 +163,14 @@ impl Reading {
     }
 }
 
-async fn resolve(reader: &mut Reader, start: Start) -> Offset {
+async fn resolve(reader: &mut Reader, start: Start) -> (Offset, Option<Offset>) {
     let mut retry = Retry::for_brokers();
     loop {
-        match reader.resolve(start).await {
-            Ok(offset) => return offset,
+        let resolved = async { Ok((reader.resolve(start).await?, reader.committed().await?)) };
+        match resolved.await {
+            Ok(resolved) => return resolved,
             Err(error) => {
+                let error: SourceError = error;
                 tracing::warn!(partition = %reader.partition(), "{error}");
                 tokio::time::sleep(retry.next_pause()).await;
             }

@@ -18,8 +18,9 @@ use crate::source::Leave;
 use crate::status::BridgeState;
 
 impl Bridge {
-    /// The source's client has given up (librdkafka does when the coordinator calls a static member fenced, after an outage that
-    /// outlasted its session): its partitions are let go of, and it is joined anew. An outage of a broker restarts no bridge.
+    /// The source's client has given up (librdkafka does when the coordinator calls a static member fenced: after an outage that
+    /// outlasted its session, or where another instance has the same `kafka.instance_id`): its partitions are let go of, and it
+    /// is joined anew. An outage of a broker restarts no bridge.
     pub(super) fn rejoin(&mut self, source: usize) {
         let Some(membership) = self.sources[source].membership.take() else { return };
         let keys: Vec<FlowKey> = self.flows.keys().filter(|(of, _)| *of == source).cloned().collect();
@@ -33,7 +34,10 @@ impl Bridge {
         joined.is_rejoining = true;
         let pause = joined.rejoin_pause();
         tracing::warn!(source = %joined.settings.name, ?pause, "joining the source again");
-        let (config, shared) = (Arc::clone(&self.config), Arc::clone(&self.shared));
+        let (mut config, shared) = (Arc::clone(&self.config), Arc::clone(&self.shared));
+        if joined.lost_identity.is_some() {
+            Arc::make_mut(&mut config).kafka.instance_id = None;
+        }
         let (name, deadline) = (joined.settings.name.clone(), self.revoke_deadline);
         let (notices, rejoined) = (self.notices_in.clone(), self.rejoined_in.clone());
         tokio::spawn(async move {
@@ -50,8 +54,12 @@ impl Bridge {
         self.sources[source].is_rejoining = false;
         match joined {
             Ok(membership) => {
-                self.shared.board.set_error(None);
-                self.sources[source].membership = Some(membership);
+                let joined = &mut self.sources[source];
+                if let Some(said) = &joined.lost_identity {
+                    tracing::error!("{said}");
+                }
+                self.shared.board.set_error(joined.lost_identity.clone());
+                joined.membership = Some(membership);
                 Ok(())
             }
             Err(problem) => {

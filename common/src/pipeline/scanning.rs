@@ -32,22 +32,49 @@ pub(super) async fn end_of(client: &Client, topic: &str) -> Result<Option<Messag
     Ok(client.open_reader(topic, ReaderStart::Latest, false).await?.last_message_id().await?)
 }
 
+/// How many entries, from either end of a topic, are looked at where nothing of ours should be.
+const LOOK_ENTRIES: u64 = 250;
+
 impl Scanning {
     /// Reads to the end that the topic has now.
     pub(super) async fn run(&self, client: &Client) -> Result<(Scan, Findings), ReadError> {
         let mut findings = Findings { topic: self.topic.clone(), ..Findings::default() };
         let mark = match self.from {
-            ScanFrom::End => {
-                let end = end_of(client, &self.topic).await?;
-                return Ok((Scan { end, ..Scan::default() }, findings));
-            }
+            ScanFrom::End => return Ok((self.look(client, &mut findings).await?, findings)),
             ScanFrom::Mark(mark) => mark,
         };
         let start = mark.id().map_or(ReaderStart::Earliest, ReaderStart::At);
+        let mut found = Scan::default();
+        self.read(client, start, u64::MAX, &mut found, &mut findings).await?;
+        Ok((found, findings))
+    }
+
+    /// Looks for anything of ours at either end of the topic. A reader can only go forward, and ledgers have no order that
+    /// could be guessed, so the last entries are those of the last ledger.
+    async fn look(&self, client: &Client, findings: &mut Findings) -> Result<Scan, ReadError> {
+        let mut found = Scan::default();
+        self.read(client, ReaderStart::Earliest, LOOK_ENTRIES, &mut found, findings).await?;
+        if let Some(end) = found.end.filter(|_| found.own.is_empty() && found.repaired.is_empty()) {
+            let start = MessageId { entry: end.entry.saturating_sub(LOOK_ENTRIES - 1), ..end };
+            self.read(client, ReaderStart::At(start), LOOK_ENTRIES, &mut found, findings).await?;
+        }
+        Ok(Scan { first: None, ..found })
+    }
+
+    /// Reads to the end that the topic has now, or so many entries.
+    async fn read(
+        &self,
+        client: &Client,
+        start: ReaderStart,
+        max_entries: u64,
+        found: &mut Scan,
+        findings: &mut Findings,
+    ) -> Result<(), ReadError> {
         let mut reader = client.open_reader(&self.topic, start, false).await?;
-        let mut found = Scan { end: reader.last_message_id().await?, ..Scan::default() };
-        let Some(end) = found.end else { return Ok((found, findings)) };
+        found.end = reader.last_message_id().await?;
+        let Some(end) = found.end else { return Ok(()) };
         let repairs = format!("{}/repair/", self.partition);
+        let mut entries = 0;
         loop {
             let next = tokio::time::timeout(ENTRY_PATIENCE, reader.next()).await;
             let (topic, seconds) = (self.topic.clone(), ENTRY_PATIENCE.as_secs());
@@ -58,14 +85,15 @@ impl Scanning {
                 true => Some(&mut found.own),
                 false => Some(&mut found.repaired).filter(|_| is_repair),
             };
-            let looked = ids.map_or(Ok(()), |ids| self.look_into(&entry, ids, &mut findings));
+            let looked = ids.map_or(Ok(()), |ids| self.look_into(&entry, ids, findings));
             looked.map_err(|error| ReadError::Malformed {
                 topic: self.topic.clone(),
                 name: entry.producer_name.clone(),
                 reason: format!("entry {}: {error}", entry.id),
             })?;
-            if entry.id >= end {
-                return Ok((found, findings));
+            entries += 1;
+            if entry.id >= end || entries >= max_entries {
+                return Ok(());
             }
         }
     }

@@ -222,9 +222,13 @@ pub(super) struct Joined {
     pub(super) membership: Option<Membership>,
     /// It is being joined again.
     pub(super) is_rejoining: bool,
+    /// Another instance has our identity as a static member: this one goes on without it until it is started again. What is
+    /// said about it.
+    pub(super) lost_identity: Option<String>,
     task_name: String,
     rejoins: Retry,
     last_rejoin: Option<Instant>,
+    last_fenced: Option<Instant>,
 }
 
 /// A source that has worked for so long is joined again at once.
@@ -234,7 +238,26 @@ impl Joined {
     pub(super) fn new(settings: Arc<SourceSettings>, membership: Membership) -> Self {
         let task_name = format!("source.{}", settings.name);
         let rejoins = Retry::for_brokers();
-        Self { settings, membership: Some(membership), is_rejoining: false, task_name, rejoins, last_rejoin: None }
+        Self {
+            settings,
+            membership: Some(membership),
+            is_rejoining: false,
+            lost_identity: None,
+            task_name,
+            rejoins,
+            last_rejoin: None,
+            last_fenced: None,
+        }
+    }
+
+    /// It was fenced as a static member. Once, that may be an earlier membership of its own, after an outage; when it soon
+    /// happens again, another instance lives under the same identity, and each would fence the other for ever: so it gives
+    /// the identity up, and says so.
+    pub(super) fn fenced(&mut self, said: &str) {
+        let again = self.last_fenced.replace(Instant::now()).is_some_and(|last| last.elapsed() < WORKED);
+        if again {
+            self.lost_identity = Some(format!("{said}; going on as a member without an identity until the next start"));
+        }
     }
 
     /// How long to wait before it is joined again.

@@ -2,8 +2,10 @@
 //! of Pulsar's admin API where the bridge may use it; where not, the broker itself refuses the producers.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::Value;
+use tokio::sync::mpsc;
 
 use super::start::{Problem, wait};
 use crate::admin::{Admin, AdminError};
@@ -12,19 +14,68 @@ use crate::retry::Retry;
 use crate::status::StatusBoard;
 use crate::translate::Contract;
 
+/// How often it is looked whether the target still deduplicates.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// Looks, as long as anybody listens, whether every topic that is written to still deduplicates: says what is wrong, and
+/// `None` when it is right again. An admin API that does not answer tells nothing. `None` where it must not be asked.
+pub(super) fn watch(config: &Config, admin: Option<Admin>) -> Option<mpsc::UnboundedReceiver<Option<String>>> {
+    let admin = admin.filter(|_| config.target.guarantee == Guarantee::ExactlyOnce)?;
+    let topics = written_to(config);
+    // Bounded by construction: a word per change.
+    let (out, changes) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        let mut said = None;
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(LOOK) => {}
+                () = out.closed() => return,
+            }
+            let Some(now) = without_deduplication(&admin, &topics).await else { continue };
+            if now != said && out.send(now.clone()).is_err() {
+                return;
+            }
+            said = now;
+        }
+    });
+    Some(changes)
+}
+
+/// The first topic that does not deduplicate, in words; `None` where that is not known.
+async fn without_deduplication(admin: &Admin, topics: &[TopicName]) -> Option<Option<String>> {
+    for topic in topics {
+        if !admin.deduplicates(topic).await.ok()? {
+            return Some(Some(format!(
+                "{topic} does not deduplicate any more: nothing is published until it does, since records could be doubled. \
+                 Turn it on again (`bridgectl setup`); the bridge then goes on by itself"
+            )));
+        }
+    }
+    Some(None)
+}
+
+fn written_to(config: &Config) -> Vec<TopicName> {
+    let own = [config.target.topic.clone(), config.dead_letter_topic(), config.checkpoint_topic()];
+    own.into_iter().chain(config.route.values().map(|route| route.topic.clone())).collect()
+}
+
+/// Pulsar's admin API, where the bridge may use it.
+pub(super) fn admin(config: &Config) -> Result<Option<Admin>, Problem> {
+    match config.target.deduplication {
+        Deduplication::Asserted => Ok(None),
+        _ => Admin::new(&config.pulsar).map(Some).map_err(Problem::config),
+    }
+}
+
 /// Checks the target, the dead letters and the checkpoints. Waits while the admin API does not answer.
 pub(super) async fn check(config: &Config, contract: &Contract, board: &StatusBoard) -> Result<(), Problem> {
-    if config.target.deduplication == Deduplication::Asserted {
-        return Ok(());
-    }
-    let admin = Admin::new(&config.pulsar).map_err(Problem::config)?;
+    let Some(admin) = admin(config)? else { return Ok(()) };
     if config.has_schema() {
         check_schema(config, &admin, contract, board).await?;
     }
     if config.target.guarantee == Guarantee::ExactlyOnce {
-        let own = [config.target.topic.clone(), config.dead_letter_topic(), config.checkpoint_topic()];
-        for topic in own.iter().chain(config.route.values().map(|route| &route.topic)) {
-            check_deduplication(config, &admin, topic, board).await?;
+        for topic in written_to(config) {
+            check_deduplication(config, &admin, &topic, board).await?;
         }
     }
     Ok(())

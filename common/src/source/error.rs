@@ -119,6 +119,19 @@ pub enum SourceError {
         /// The client's own words.
         reason: String,
     },
+    /// Another member of the group has this one's static identity, and the group has given it the partitions.
+    #[error(
+        "{what}: another member has taken this one's identity, kafka.instance_id = \"{instance_id}\" ({reason}): give every \
+         instance its own"
+    )]
+    Fenced {
+        /// What was tried.
+        what: String,
+        /// The identity.
+        instance_id: String,
+        /// The client's own words.
+        reason: String,
+    },
     /// The client has given up, or broke a promise that this bridge rests on. Only a restart helps.
     #[error("{what}: {reason}; restart the bridge: it goes on at its checkpoint")]
     Fatal {

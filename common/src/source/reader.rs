@@ -99,6 +99,19 @@ impl Reader {
         each!(self, reader => reader.high_watermark())
     }
 
+    /// The position that the source remembers, where it remembers one (Kafka's committed offset).
+    ///
+    /// # Errors
+    /// [`SourceError::Unavailable`] while the source does not answer.
+    pub async fn committed(&mut self) -> Result<Option<Offset>, SourceError> {
+        match self {
+            #[cfg(feature = "kafka")]
+            Self::Kafka(reader) => reader.committed().await,
+            #[allow(unreachable_patterns, reason = "a bridge is built for the kinds that its stream has")]
+            _ => Ok(None),
+        }
+    }
+
     /// The checkpoint's position, for lag tools of the source (Kafka's committed offset).
     pub fn commit(&self, offset: Offset) {
         each!(self, reader => reader.commit(offset));

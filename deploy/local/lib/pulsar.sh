@@ -27,6 +27,10 @@ prepare_pulsar() {
     set_property "$conf" allowEphemeralPorts true
     set_property "$conf" journalSyncData false
     set_property "$conf" transactionCoordinatorEnabled false
+    local setting
+    for setting in ${STACK_PULSAR_SETTINGS:-}; do
+        set_property "$conf" "${setting%%=*}" "${setting#*=}"
+    done
 }
 
 # -nss, -nfw: neither stream storage nor functions worker.

@@ -50,7 +50,7 @@ impl World {
                 self.conns[holder].is_checked = true;
                 self.at(now + LIVENESS_MS, Due::LivenessCheck { conn: holder });
             }
-            return self.down(conn, Down::NotOpened { tag, reason: NotOpened::Busy });
+            return self.down(conn, Down::NotOpened { tag, reason: NotOpened::Busy("another".into()) });
         }
         let last = self.topics[topic].last_sequence_id(name);
         let stored_at_open = self.topics[topic].highest_stored(name);

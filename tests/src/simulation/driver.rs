@@ -88,7 +88,7 @@ impl World {
                 Action::ResolveStart => {
                     let offset = if self.plan.start_at_end { self.available } else { 0 };
                     let delay = self.latency();
-                    self.later(i, delay, Inbound::Event(Event::StartResolved { offset }));
+                    self.later(i, delay, Inbound::Event(Event::StartResolved { offset, committed: None }));
                 }
                 Action::WriteCheckpoint { tag, sequence_id, checkpoint } => {
                     self.send(i, tag, vec![sequence_id], Some(Box::new(checkpoint)));
@@ -168,7 +168,7 @@ impl World {
             }
             Action::ReadEntry { tag, .. } => {
                 let newest = self.topics[0].log.iter().rev().find(|entry| entry.name == Name::Own);
-                let entry = newest.and_then(|entry| Some((entry.ids[0], entry.checkpoint.as_deref()?.clone())));
+                let entry = newest.and_then(|entry| Some((entry.ids[0], Some(entry.checkpoint.as_deref()?.clone()))));
                 Event::EntryRead { tag, entry }
             }
             Action::Scan { tag, role, topic, from, floor, .. } => {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{Consumer, ConsumerContext};
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use tokio::sync::mpsc::UnboundedSender;
@@ -28,6 +28,8 @@ pub(super) const STEP: Duration = Duration::from_millis(100);
 pub(super) struct GroupContext {
     pub(super) cluster_id: String,
     pub(super) topic: String,
+    /// Its identity as a static member.
+    pub(super) instance_id: Option<String>,
     pub(super) revoke_deadline: Duration,
     pub(super) request_timeout: Duration,
     pub(super) health: Arc<Health>,
@@ -194,9 +196,20 @@ impl GroupContext {
         self.owned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What the client has given up for, if it has.
+    fn fatal(&self) -> Option<(RDKafkaErrorCode, String)> {
+        self.consumer.get().and_then(Weak::upgrade).and_then(|consumer| consumer.client().fatal_error())
+    }
+
     /// An error that came to the group, not to a partition.
     pub(super) fn failed(&self, error: &KafkaError) {
-        let error = faults::of_client(&format!("consuming topic {}", self.topic), &self.topic, error);
+        let what = format!("consuming topic {}", self.topic);
+        let error = match (self.fatal(), &self.instance_id) {
+            (Some((RDKafkaErrorCode::FencedInstanceId, reason)), Some(id)) => {
+                SourceError::Fenced { what, instance_id: id.clone(), reason }
+            }
+            _ => faults::of_client(&what, &self.topic, error),
+        };
         if error.is_transient() {
             tracing::warn!("{error}");
         } else {

@@ -89,6 +89,7 @@ impl KafkaGroup {
         let context = GroupContext {
             cluster_id: cluster_id.clone(),
             topic: settings.topic.clone(),
+            instance_id: settings.group_instance_id.clone(),
             revoke_deadline: settings.revoke_deadline,
             request_timeout: settings.request_timeout,
             health: Arc::clone(&health),

@@ -46,6 +46,22 @@ impl Ask<'_> {
         }
     }
 
+    /// The group's committed offset.
+    pub(super) fn committed(&self) -> Result<Option<Offset>, SourceError> {
+        let topic = &self.partition.topic;
+        let typed = |error| faults::of_client(&self.what("asking for the group's committed offset of"), topic, &error);
+        let mut asked = TopicPartitionList::new();
+        asked.add_partition(topic, self.partition.partition as i32);
+        let answer = self.consumer.committed_offsets(asked, self.timeout).map_err(typed)?;
+        let elements = answer.elements();
+        let Some(element) = elements.first() else { return Ok(None) };
+        element.error().map_err(typed)?;
+        Ok(match element.offset() {
+            KafkaOffset::Offset(offset) => u64::try_from(offset).ok(),
+            _ => None,
+        })
+    }
+
     fn first_since(&self, time_ms: u64) -> Result<Option<Offset>, SourceError> {
         let topic = &self.partition.topic;
         let typed = |error| faults::of_client(&self.what("asking for the offset by time of"), topic, &error);

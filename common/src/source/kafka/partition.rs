@@ -75,6 +75,15 @@ impl PartitionReader {
         run_blocking(move || control.ask().resolve(start)).await
     }
 
+    /// The group's committed offset, if it has one. Nothing starts from it; it tells that there was a checkpoint.
+    ///
+    /// # Errors
+    /// [`SourceError::Unavailable`] while the brokers do not answer.
+    pub async fn committed(&mut self) -> Result<Option<Offset>, SourceError> {
+        let control = Arc::clone(&self.control);
+        run_blocking(move || control.ask().committed()).await
+    }
+
     /// The oldest offset of the partition and its end, as the brokers have them now.
     ///
     /// # Errors

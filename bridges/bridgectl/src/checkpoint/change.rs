@@ -1,0 +1,125 @@
+//! `set` and `forget`: take the names, say what will happen, ask, write, and read back.
+
+use std::time::Duration;
+
+use bridge_common::lane::{PartitionBy, Route, Routing};
+
+use super::hold::Hold;
+use super::plan::{self, Change, chosen};
+use super::{Asked, Desk, Which};
+
+/// How often an entry that the broker knows of is looked for before it is taken as lost, and the pause between.
+const LOOKS: u32 = 10;
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Sets the position of partitions; without one they are forgotten.
+pub(super) async fn run(desk: &Desk, which: &Which, position: Option<u64>, asked: Asked) -> Result<(), String> {
+    let names = chosen(&desk.list().await?, which, &desk.prefix())?;
+    let mut holds = Vec::new();
+    for name in &names {
+        match Hold::take(desk, name).await {
+            Ok(hold) => holds.push(hold),
+            Err(problem) => {
+                release(holds).await;
+                return Err(problem);
+            }
+        }
+    }
+    let done = change(desk, &names, &mut holds, position, asked).await;
+    release(holds).await;
+    done
+}
+
+async fn release(holds: Vec<Hold>) {
+    for hold in holds {
+        hold.release().await;
+    }
+}
+
+/// Everything is held: nobody else can change an entry from here on.
+async fn change(
+    desk: &Desk,
+    names: &[String],
+    holds: &mut [Hold],
+    position: Option<u64>,
+    asked: Asked,
+) -> Result<(), String> {
+    let routing = routing(desk).await?;
+    let (changes, known) = plan(desk, names, holds, position, &routing).await?;
+    for change in &changes {
+        println!("{}: {}", change.name, change.says);
+    }
+    asked.confirm(changes.iter().map(|change| change.skipped).sum())?;
+    for ((change, hold), known) in changes.iter().zip(holds).zip(known) {
+        hold.write(known, change.to.as_ref()).await?;
+    }
+    let listed = desk.list().await?;
+    for change in &changes {
+        let found = listed.get(&change.name).map(|listed| &listed.stored);
+        if found != change.to.as_ref() {
+            return Err(format!("{}: what was written is not what is read back: look with `show`", change.name));
+        }
+    }
+    println!("Written and read back: {} of {}.", changes.len(), desk.config.stream.name);
+    Ok(())
+}
+
+/// What changes, and the newest sequence id of each partition that can be read.
+async fn plan(
+    desk: &Desk,
+    names: &[String],
+    holds: &[Hold],
+    position: Option<u64>,
+    routing: &Routing,
+) -> Result<(Vec<Change>, Vec<u64>), String> {
+    let mut looks = 0;
+    loop {
+        let listed = desk.list().await?;
+        // A forgotten partition has an entry that is not listed.
+        let is_behind = |name: &String, hold: &Hold| {
+            listed.get(name).is_some_and(|listed| hold.last().is_some_and(|last| last > listed.sequence_id))
+        };
+        let behind: Vec<&String> =
+            names.iter().zip(holds).filter(|(name, hold)| is_behind(name, hold)).map(|(name, _)| name).collect();
+        looks += 1;
+        if !behind.is_empty() && looks < LOOKS {
+            tokio::time::sleep(PAUSE).await;
+            continue;
+        }
+        for name in behind {
+            println!("{name}: the broker knows of a later entry than can be read: what is shown here is behind");
+        }
+        let siblings = listed.values().map(|listed| listed.stored.source_partitions).max().unwrap_or(0);
+        let changes: Result<Vec<Change>, String> = names
+            .iter()
+            .map(|name| {
+                let before = listed.get(name).map(|listed| &listed.stored);
+                match position {
+                    Some(position) => plan::set(name, before, position, routing, siblings),
+                    None => Ok(plan::forget(name, before)),
+                }
+            })
+            .collect();
+        let known = names.iter().map(|name| listed.get(name).map_or(0, |listed| listed.sequence_id)).collect();
+        return Ok((changes?, known));
+    }
+}
+
+/// The routing that the configuration and the partition counts of its topics make.
+async fn routing(desk: &Desk) -> Result<Routing, String> {
+    let config = &desk.config;
+    let mut routes = Vec::new();
+    for route in config.route.values() {
+        let topic = route.topic.to_string();
+        let partitions = partitions(desk, &topic).await?;
+        routes.push(Route { field: route.field.clone(), equals: route.equals.clone(), topic, partitions });
+    }
+    let topic = config.target.topic.to_string();
+    let partitions = partitions(desk, &topic).await?;
+    let dead_letters = config.dead_letter_topic().to_string();
+    Ok(Routing { partition_by: PartitionBy::Source, topic, partitions, dead_letters, routes })
+}
+
+async fn partitions(desk: &Desk, topic: &str) -> Result<u32, String> {
+    desk.client.partitions(topic).await.map_err(|error| error.to_string())
+}

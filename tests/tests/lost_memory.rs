@@ -1,0 +1,384 @@
+//! What a bridge rests on is lost: names that the broker has forgotten, the group's offsets, checkpoints, deduplication, the
+//! target's messages. Each ends in the right result (the checker), or in a stop that says why. `tests/run` runs them; by hand:
+//! `cargo test -p bridge-tests --test lost_memory -- --ignored --test-threads=1 --nocapture NAME`.
+
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use bridge_common::checkpoint::{self, Listed};
+use bridge_common::pulsar::{Client, ClientConfig, ProducerEvent};
+use bridge_tests::bridge::{Bridge, binary};
+use bridge_tests::faults::PulsarAdmin;
+use bridge_tests::generator::{Generator, Settings, delete_group, delete_records};
+use bridge_tests::scenario::{PATIENCE, SOURCE_PARTITIONS, Scenario, TARGET_PARTITIONS};
+use bridge_tests::stack::repository;
+use bridge_tests::{Result, wait};
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+const GROUP: &str = "bridge-job-lifecycle";
+
+fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+/// Fails the test when it takes longer than it may.
+async fn within<T>(budget: Duration, test: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::time::timeout(budget, test).await.map_err(|_| format!("it took longer than its budget of {budget:?}"))?
+}
+
+fn dead_letters(scenario: &Scenario) -> String {
+    format!("{}-dead-letters", scenario.target)
+}
+
+fn checkpoints(scenario: &Scenario) -> String {
+    format!("persistent://{}/bridge-checkpoints", scenario.namespace)
+}
+
+fn client(scenario: &Scenario) -> Result<Client> {
+    Ok(Client::new(ClientConfig::new(scenario.stack.pulsar()))?)
+}
+
+/// The partitions' checkpoints, by name.
+async fn entries(scenario: &Scenario) -> Result<Vec<(String, Listed)>> {
+    let listed = checkpoint::list(&client(scenario)?, &checkpoints(scenario), "bridge/job-lifecycle/").await?;
+    Ok(listed.into_iter().collect())
+}
+
+async fn started(scenario: &Scenario) -> Result<Bridge> {
+    let mut bridge = Bridge::start(&scenario.dynamic())?;
+    bridge.ready(PATIENCE).await?;
+    Ok(bridge)
+}
+
+/// What the broker knows of a name on a topic.
+async fn last_sequence_id(client: &Client, topic: &str, name: &str) -> Result<Option<u64>> {
+    let (out, _events) = mpsc::unbounded_channel();
+    let opened = client.open_producer(topic, name, None, out, 0).await?;
+    let last = opened.last_sequence_id;
+    opened.producer.close().await?;
+    Ok(last)
+}
+
+/// Has the broker forget every name on target and dead letters: turning deduplication off and on has the same effect as the
+/// purge of names that were inactive for `brokerDeduplicationProducerInactivityTimeoutMinutes`, and takes no hours. With
+/// `TESTS_FULL`, and servers whose purge is due after a minute (`STACK_PULSAR_SETTINGS`), the purge itself is waited for.
+async fn forget_names(scenario: &Scenario) -> Result<()> {
+    let names: Vec<String> = entries(scenario).await?.into_iter().map(|(name, _)| name).collect();
+    let client = client(scenario)?;
+    let topic = |name: &String| {
+        let partition: u32 = name.rsplit('/').next().and_then(|text| text.parse().ok()).unwrap_or(0);
+        format!("{}-partition-{}", scenario.target, partition % TARGET_PARTITIONS)
+    };
+    if is_purged_soon() {
+        // Asking would make them active again.
+        tokio::time::sleep(seconds(90)).await;
+    } else {
+        for enabled in [false, true] {
+            for topic in [&scenario.target, &dead_letters(scenario)] {
+                scenario.admin().set_topic_deduplication(topic, enabled).await?;
+            }
+            deduplicates(&scenario.admin(), &scenario.target, enabled).await?;
+            deduplicates(&scenario.admin(), &dead_letters(scenario), enabled).await?;
+        }
+    }
+    for name in &names {
+        let last = last_sequence_id(&client, &topic(name), name).await?;
+        assert_eq!(last, None, "{name} is still known");
+    }
+    scenario.say(format!("the broker has forgotten {} names", names.len()));
+    Ok(())
+}
+
+fn is_purged_soon() -> bool {
+    let settings = std::env::var("STACK_PULSAR_SETTINGS").unwrap_or_default();
+    std::env::var_os("TESTS_FULL").is_some()
+        && settings.contains("brokerDeduplicationProducerInactivityTimeoutMinutes=1")
+}
+
+/// Waits until the broker does, or does not, deduplicate on every partition of a topic.
+async fn deduplicates(admin: &PulsarAdmin, topic: &str, enabled: bool) -> Result<()> {
+    let wanted = if enabled { "Enabled" } else { "Disabled" };
+    wait::until("deduplication to be as it was set", seconds(30), async || {
+        for (partition, status) in admin.deduplication(topic).await.map_err(|error| error.to_string())? {
+            if status != wanted {
+                return Err(format!("{partition}: {status}"));
+            }
+        }
+        Ok::<_, String>(())
+    })
+    .await
+}
+
+/// Waits until `/readyz` says that a partition is stopped, with these words; then the bridge must still end well.
+async fn stops(scenario: &Scenario, words: &str) -> Result<()> {
+    let mut bridge = Bridge::start(&scenario.dynamic())?;
+    let stopped = wait::until("a partition to stop", seconds(60), async || match bridge.get("/readyz").await {
+        Ok((503, text)) if text.contains("is stopped") && text.contains(words) => Ok(()),
+        Ok((code, text)) => Err(format!("{code}: {text}")),
+        Err(error) => Err(error.to_string()),
+    });
+    stopped.await.map_err(|error| format!("{error}\n{}", bridge.log_tail()))?;
+    let (_, status) = bridge.get("/status").await?;
+    assert!(status.contains(words) && bridge.log().contains(words), "{status}\n{}", bridge.log_tail());
+    assert_eq!(bridge.metric("stream_bridge_records_published_total").await?, 0.0, "something was published");
+    assert_eq!(bridge.terminate(seconds(30)).await?.code(), Some(0), "{}", bridge.log_tail());
+    scenario.say(format!("stopped: {words}"));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs real brokers: tests/run"]
+async fn names_that_were_purged_and_offsets_that_have_expired_change_nothing() -> Result<()> {
+    within(seconds(if is_purged_soon() { 400 } else { 150 }), async {
+        let scenario = Scenario::new("forgotten").await?;
+        let kafka = scenario.stack.kafka();
+        scenario.fed(2_000, 60)?;
+        scenario.settled(vec![started(&scenario).await?]).await?;
+        forget_names(&scenario).await?;
+        delete_group(kafka, GROUP).await?;
+        scenario.say("names and offsets are gone after a clean stop");
+        let generator = Generator::start(Settings { rate: Some(5_000), seed: 61, ..scenario.feed() });
+        let bridge = started(&scenario).await?;
+        scenario.progress(4_000).await?;
+        bridge.kill()?;
+        forget_names(&scenario).await?;
+        // The dead member's session has to end before.
+        delete_group(kafka, GROUP).await?;
+        scenario.say("names and offsets are gone after a kill under load");
+        let bridge = started(&scenario).await?;
+        scenario.progress(4_000).await?;
+        tokio::task::block_in_place(|| generator.stop())?;
+        scenario.settled(vec![bridge]).await?;
+        scenario.holds(10_000).await.map(drop)
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs real brokers: tests/run"]
+async fn a_checkpoint_that_has_vanished_stops_the_partitions_on_any_evidence_of_an_earlier_life() -> Result<()> {
+    within(seconds(150), async {
+        let scenario = Scenario::new("vanished").await?;
+        scenario.fed(2_000, 62)?;
+        scenario.settled(vec![started(&scenario).await?]).await?;
+        scenario.admin().delete_plain_topic(&checkpoints(&scenario)).await?;
+        scenario.setup(&[])?;
+        stops(&scenario, "the target knows its producer name").await?;
+        // Nobody knows their names any more, but the messages are there.
+        for enabled in [false, true] {
+            for topic in [&scenario.target, &dead_letters(&scenario)] {
+                scenario.admin().set_topic_deduplication(topic, enabled).await?;
+                deduplicates(&scenario.admin(), topic, enabled).await?;
+            }
+        }
+        stops(&scenario, "the target holds messages under its producer name").await?;
+        // Nothing is left of them in Pulsar.
+        scenario.admin().delete_topic(&scenario.target).await?;
+        scenario.admin().delete_plain_topic(&dead_letters(&scenario)).await?;
+        scenario.setup(&[])?;
+        stops(&scenario, "which mirrors a checkpoint").await?;
+        // Nothing is left of them at all: this is a first start.
+        delete_group(scenario.stack.kafka(), GROUP).await?;
+        scenario.settled(vec![started(&scenario).await?]).await?;
+        scenario.holds(2_000).await.map(drop)
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs real brokers: tests/run"]
+async fn a_checkpoint_topic_restored_to_an_earlier_state_is_read_back_from_there() -> Result<()> {
+    within(seconds(120), async {
+        let scenario = Scenario::new("behind").await?;
+        scenario.fed(2_000, 63)?;
+        scenario.settled(vec![started(&scenario).await?]).await?;
+        let older = entries(&scenario).await?;
+        assert_eq!(older.len(), SOURCE_PARTITIONS as usize);
+        scenario.fed(3_000, 64)?;
+        scenario.settled(vec![started(&scenario).await?]).await?;
+        scenario.admin().delete_plain_topic(&checkpoints(&scenario)).await?;
+        scenario.setup(&[])?;
+        let client = client(&scenario)?;
+        for (name, entry) in &older {
+            let (out, mut events) = mpsc::unbounded_channel();
+            let opened = client.open_producer(&checkpoints(&scenario), name, None, out, 0).await?;
+            let id = opened.producer.id();
+            opened.producer.send(&checkpoint::frame(name, id, entry.sequence_id, &entry.stored, entry.written_ms))?;
+            let receipt = events.recv().await;
+            assert!(matches!(receipt, Some((_, ProducerEvent::Receipt { message_id: Some(_), .. }))), "{receipt:?}");
+            opened.producer.close().await?;
+        }
+        scenario.say("the checkpoints are those of before the last records");
+        let bridge = started(&scenario).await?;
+        wait::until("the records to be recognised", seconds(60), async || {
+            let suppressed = bridge.metric("stream_bridge_records_suppressed_total").await;
+            match suppressed.map_err(|error| error.to_string())? {
+                3_000.0 => Ok(()),
+                other => Err(format!("{other} records were recognised")),
+            }
+        })
+        .await?;
+        scenario.fed(1_000, 65)?;
+        scenario.settled(vec![bridge]).await?;
+        scenario.holds(6_000).await.map(drop)
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs real brokers: tests/run"]
+async fn deduplication_that_is_turned_off_holds_the_bridge_until_it_is_on_again() -> Result<()> {
+    within(seconds(150), async {
+        let scenario = Scenario::new("toggled").await?;
+        let admin = scenario.admin();
+        let generator = Generator::start(Settings { rate: Some(3_000), seed: 66, ..scenario.feed() });
+        let mut bridge = started(&scenario).await?;
+        scenario.progress(2_000).await?;
+        // What the topics' own policies say is not the namespace's to take away.
+        admin.set_deduplication(&scenario.namespace, false).await?;
+        admin.remove_retention(&scenario.target).await?;
+        scenario.progress(20_000).await?;
+        assert_eq!(bridge.get("/readyz").await?.0, 200);
+        admin.set_topic_deduplication(&scenario.target, false).await?;
+        wait::until("the bridge to hold", seconds(60), async || {
+            let (code, text) = bridge.get("/readyz").await.map_err(|error| error.to_string())?;
+            let (_, status) = bridge.get("/status").await.map_err(|error| error.to_string())?;
+            let states = states(&status);
+            let is_held = code == 503 && text.contains("does not deduplicate any more");
+            match is_held && states.iter().all(|state| state == "paused") && !states.is_empty() {
+                true => Ok(()),
+                false => Err(format!("{code} {text} {states:?}")),
+            }
+        })
+        .await?;
+        scenario.say("the bridge holds");
+        let held = bridge.metric("stream_bridge_records_published_total").await?;
+        assert_eq!(bridge.get("/livez").await?.0, 200);
+        tokio::time::sleep(seconds(1)).await;
+        assert_eq!(bridge.metric("stream_bridge_records_published_total").await?, held, "something was published");
+        admin.set_topic_deduplication(&scenario.target, true).await?;
+        bridge.ready(seconds(60)).await?;
+        scenario.progress(5_000).await?;
+        tokio::task::block_in_place(|| generator.stop())?;
+        scenario.settled(vec![bridge]).await?;
+        scenario.holds(20_000).await.map(drop)
+    })
+    .await
+}
+
+/// The states of all partitions.
+fn states(status: &str) -> Vec<String> {
+    let status: Value = serde_json::from_str(status).unwrap_or_default();
+    let partitions = status["partitions"].as_array().cloned().unwrap_or_default();
+    partitions.iter().map(|partition| partition["state"].as_str().unwrap_or("?").to_owned()).collect()
+}
+
+/// The checker sees only what is left, so the source is emptied as far as the target is.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs real brokers: tests/run"]
+async fn a_target_that_was_truncated_gets_what_comes_after_and_nothing_twice() -> Result<()> {
+    within(seconds(150), async {
+        let scenario = Scenario::new("truncated").await?;
+        let bridge = started(&scenario).await?;
+        scenario.fed(2_000, 67)?;
+        scenario.caught_up(&bridge, PATIENCE).await?;
+        scenario.holds(2_000).await?;
+        empty(&scenario).await?;
+        scenario.say("source and target are empty, under a running bridge");
+        scenario.fed(2_000, 68)?;
+        scenario.settled(vec![bridge]).await?;
+        scenario.holds(2_000).await?;
+        empty(&scenario).await?;
+        scenario.say("source and target are empty, without one");
+        scenario.fed(2_000, 69)?;
+        let bridge = started(&scenario).await?;
+        scenario.progress(1_000).await?;
+        bridge.kill()?;
+        scenario.settled(vec![started(&scenario).await?]).await?;
+        scenario.holds(2_000).await.map(drop)
+    })
+    .await
+}
+
+async fn empty(scenario: &Scenario) -> Result<()> {
+    delete_records(scenario.stack.kafka(), &scenario.topic, SOURCE_PARTITIONS).await?;
+    for partition in 0..TARGET_PARTITIONS {
+        scenario.admin().truncate(&format!("{}-partition-{partition}", scenario.target)).await?;
+    }
+    scenario.admin().truncate(&dead_letters(scenario)).await
+}
+
+/// Runs `bridgectl checkpoint job-lifecycle`; the exit code and all that it says.
+fn bridgectl(scenario: &Scenario, arguments: &[&str]) -> Result<(Option<i32>, String)> {
+    let Output { status, stdout, stderr } = Command::new(binary("bridgectl")?)
+        .args(["checkpoint", "job-lifecycle"])
+        .args(arguments)
+        .arg("--config")
+        .arg(repository().join("config"))
+        .envs(scenario.settings())
+        .stdin(Stdio::null())
+        .output()?;
+    let said = format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+    println!("  $ bridgectl checkpoint job-lifecycle {}\n{said}", arguments.join(" "));
+    Ok((status.code(), said))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs real brokers: tests/run"]
+async fn bridgectl_shows_sets_and_forgets_checkpoints_and_nothing_is_lost_or_doubled() -> Result<()> {
+    within(seconds(150), async {
+        let scenario = Scenario::new("by-hand").await?;
+        scenario.fed(2_000, 70)?;
+        let bridge = started(&scenario).await?;
+        scenario.caught_up(&bridge, PATIENCE).await?;
+        let (code, table) = bridgectl(&scenario, &["show"])?;
+        assert!(code == Some(0) && table.lines().count() == 11 && table.starts_with("TOPIC"), "{table}");
+        let (code, said) = bridgectl(&scenario, &["set", "--partition", "0", "--position", "0", "--yes"])?;
+        assert!(code == Some(1) && said.contains("is held by 127.0.0.1:"), "{said}");
+        scenario.settled(vec![bridge]).await?;
+
+        let before = entries(&scenario).await?;
+        let (_, first) = &before[0];
+        let position = first.stored.checkpoint.position;
+        let (code, said) = bridgectl(&scenario, &["set", "--all", "--position", "0"])?;
+        assert!(code == Some(1) && said.contains("--yes") && entries(&scenario).await? == before, "{said}");
+        let (code, said) = bridgectl(&scenario, &["set", "--all", "--position", "0", "--yes"])?;
+        assert!(code == Some(0) && said.contains("will be looked up in the target again"), "{said}");
+        let bridge = started(&scenario).await?;
+        wait::until("all records to be recognised", seconds(60), async || {
+            let suppressed = bridge.metric("stream_bridge_records_suppressed_total").await;
+            match suppressed.map_err(|error| error.to_string())? {
+                2_000.0 => Ok(()),
+                other => Err(format!("{other} records were recognised")),
+            }
+        })
+        .await?;
+        scenario.settled(vec![bridge]).await?;
+        scenario.holds(2_000).await?;
+
+        scenario.fed(500, 71)?;
+        let (forward, back) = ((position + 1).to_string(), position.to_string());
+        let (code, said) = bridgectl(&scenario, &["set", "--partition", "0", "--position", &forward, "--yes"])?;
+        assert!(code == Some(1) && said.contains("--skip 1"), "{said}");
+        let skip = ["set", "--partition", "0", "--position", &forward, "--yes", "--skip", "1"];
+        assert_eq!(bridgectl(&scenario, &skip)?.0, Some(0));
+        assert_eq!(bridgectl(&scenario, &["set", "--partition", "0", "--position", &back, "--yes"])?.0, Some(0));
+        assert_eq!(bridgectl(&scenario, &["forget", "--partition", "1", "--yes"])?.0, Some(0));
+        assert_eq!(entries(&scenario).await?.len(), SOURCE_PARTITIONS as usize - 1);
+        let position = before[1].1.stored.checkpoint.position.to_string();
+        let mut bridge = Bridge::start(&scenario.dynamic())?;
+        wait::until("the forgotten partition to stop", seconds(60), async || match bridge.get("/readyz").await {
+            Ok((503, text)) if text.contains("/1 is stopped") && text.contains("has vanished") => Ok(()),
+            Ok((code, text)) => Err(format!("{code}: {text}")),
+            Err(error) => Err(error.to_string()),
+        })
+        .await?;
+        assert_eq!(bridge.terminate(seconds(30)).await?.code(), Some(0));
+        let (code, said) = bridgectl(&scenario, &["set", "--partition", "1", "--position", &position, "--yes"])?;
+        assert!(code == Some(0) && said.contains("has no checkpoint, and gets one"), "{said}");
+        scenario.settled(vec![started(&scenario).await?]).await?;
+        scenario.holds(2_500).await.map(drop)
+    })
+    .await
+}
