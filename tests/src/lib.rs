@@ -13,7 +13,7 @@ pub mod generator;
 mod groups;
 pub mod http;
 pub mod journal;
-mod kafka;
+pub mod kafka;
 pub mod oracle;
 pub mod parity;
 mod payloads;

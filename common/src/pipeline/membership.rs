@@ -1,6 +1,6 @@
 //! Joining a source, of whatever kind, and leaving it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -42,21 +42,26 @@ type Joined = (Kind, mpsc::UnboundedReceiver<Notice>);
 
 impl Membership {
     /// Joins a source; tries again until its servers answer. Its notices go to `notices` under the number `index`.
+    /// A topic that was there before may be missing for `patience`: it may be about to be created again.
     pub(super) async fn join(
         config: &Config,
         name: &str,
         source: &Source,
         board: &StatusBoard,
-        index: usize,
-        notices: mpsc::UnboundedSender<(usize, Notice)>,
+        (index, notices): (usize, mpsc::UnboundedSender<(usize, Notice)>),
+        patience: Duration,
     ) -> Result<Self, Problem> {
         let mut retry = Retry::for_brokers();
+        let began = Instant::now();
         loop {
             match open(config, name, source).await? {
                 Ok((kind, inbox)) => {
                     return Ok(Self { kind, forwarding: tokio::spawn(forward(index, inbox, notices)) });
                 }
                 Err(error @ SourceError::Setting { .. }) => return Err(Problem::config(error)),
+                Err(error @ SourceError::UnknownTopic { .. }) if began.elapsed() < patience => {
+                    wait(&mut retry, board, &error.to_string()).await;
+                }
                 Err(error) if error.is_transient() => wait(&mut retry, board, &error.to_string()).await,
                 Err(error) => return Err(Problem::fault(error)),
             }
@@ -85,6 +90,16 @@ impl Membership {
             // Its reader's task steps with the partition's.
             #[cfg(feature = "poll")]
             Kind::Poll => Duration::ZERO,
+        }
+    }
+
+    /// For how long it has not been known to the source's servers as one who reads, with the client's last words.
+    pub(super) fn absence(&self) -> (Duration, Option<String>) {
+        match &self.kind {
+            #[cfg(feature = "kafka")]
+            Kind::Kafka(group) => group.health().absence(),
+            #[allow(unreachable_patterns, reason = "the queues of others have lines of their own that tell")]
+            _ => (Duration::ZERO, None),
         }
     }
 

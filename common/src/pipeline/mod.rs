@@ -58,6 +58,9 @@ use crate::translate::{AvroTranslator, Contract, JsonPlan, Translator};
 /// How often the target is asked for its partition count.
 const ROUTING_CHECK: Duration = Duration::from_secs(30);
 
+/// Joining a source, or joining it again, takes so long without anything being wrong.
+const JOINING: Duration = Duration::from_secs(5);
+
 /// How long leaving the sources may take when another instance owns the keys.
 const STAND_BY: Duration = Duration::from_secs(10);
 
@@ -212,6 +215,10 @@ impl Bridge {
             if let Some(membership) = &joined.membership {
                 let last = Instant::now().checked_sub(membership.age()).unwrap_or_else(Instant::now);
                 self.shared.board.beat(joined.task_name(), last);
+                let (absence, words) = membership.absence();
+                let since = Instant::now().checked_sub(absence).filter(|_| absence > JOINING);
+                let words = words.unwrap_or_else(|| "the servers do not answer".to_owned());
+                self.shared.board.away(joined.task_name(), since.map(|since| (since, words)));
             }
         }
         self.shared.metrics.upkeep();
@@ -235,7 +242,7 @@ impl Bridge {
                 self.shared.board.set_error(Some(error.to_string()));
                 if error.is_transient() {
                     tracing::warn!("{error}");
-                } else if matches!(error, SourceError::Fatal { .. }) {
+                } else if matches!(error, SourceError::Fatal { .. } | SourceError::UnknownTopic { .. }) {
                     tracing::error!("{error}");
                     self.rejoin(source);
                 } else {

@@ -18,8 +18,8 @@ pub(super) enum Done {
     Stopped,
     /// Where a partition without a checkpoint starts.
     Resolved(Offset),
-    /// It cannot start.
-    Failed(SourceError),
+    /// It cannot start at this offset.
+    Failed(Offset, SourceError),
 }
 
 /// The reader comes back from its job.
@@ -121,6 +121,10 @@ impl Reading {
         if let Some(position) = self.settled.take().filter(|_| matches!(done, Done::Stopped)) {
             reader.settled(position);
         }
+        if let Done::Failed(offset, _) = &done {
+            // Whoever hears of it decides: started again by itself, it would fail again, or start without its check.
+            self.wanted = self.wanted.filter(|wanted| wanted != offset);
+        }
         // Started elsewhere than it was asked for since: it has to start again.
         let is_reading = matches!(done, Done::Started(offset) if self.wanted.is_none_or(|wanted| wanted == offset));
         self.slot = if is_reading { Slot::Reading(reader) } else { Slot::Idle(reader) };
@@ -186,7 +190,7 @@ async fn start(mut reader: Reader, offset: Offset, check: Option<Stamp>) -> Back
             Err(error) if error.is_transient() && retry.attempts() < 5 => {
                 tokio::time::sleep(retry.next_pause()).await;
             }
-            Err(error) => return (reader, Done::Failed(error)),
+            Err(error) => return (reader, Done::Failed(offset, error)),
         }
     }
 }

@@ -59,6 +59,14 @@ impl Told {
         self.metrics.reopened.increment(1);
     }
 
+    /// The source has no more what lay from here to there, and goes on without.
+    pub(super) fn passed_over(&mut self, from: Offset, oldest: Offset) {
+        let offsets = oldest.saturating_sub(from);
+        self.totals.gap_offsets += offsets;
+        self.metrics.gap_offsets.increment(offsets);
+        self.reason = Some(format!("passed over offsets {from} to {}, which were gone from the source", oldest - 1));
+    }
+
     /// Records were taken from the source.
     pub(super) fn count(&mut self, counts: Counts) {
         let Counts { received, received_bytes, suppressed } = counts;

@@ -15,7 +15,7 @@ use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::Health;
-use super::bulk::{GroupConsumer, Queue};
+use super::bulk::{self, GroupConsumer, Queue};
 use super::faults;
 use super::partition::PartitionReader;
 use crate::record::SourcePartition;
@@ -64,6 +64,7 @@ impl ClientContext for GroupContext {
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::warn!(topic = %self.topic, "kafka client: {error}: {reason}");
+        self.health.trouble(format!("{error}: {reason}"));
     }
 }
 
@@ -164,6 +165,9 @@ impl GroupContext {
                 let mut list = TopicPartitionList::new();
                 let offset = Offset::Offset(i64::try_from(position).unwrap_or(i64::MAX));
                 list.add_partition_offset(&self.topic, partition as i32, offset)?;
+                if let Some(epoch) = state.epoch_below(position) {
+                    bulk::set_leader_epoch(&list, epoch);
+                }
                 base.seek_partitions(list, Duration::ZERO)?;
                 // What is outdated now still fills the queue, and a queue that is not empty wakes nobody.
                 queue.wake().notify_one();
@@ -199,6 +203,7 @@ impl GroupContext {
         let error = faults::of_client(&format!("consuming topic {}", self.topic), &self.topic, error);
         if error.is_transient() {
             tracing::warn!("{error}");
+            self.health.trouble(error.to_string());
         } else {
             self.notify(Notice::Failed(error));
         }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -24,16 +24,41 @@ const LAST_STEPS: Duration = Duration::from_secs(5);
 pub struct Health {
     start: Instant,
     last_step_ms: AtomicU64,
+    last_member_ms: AtomicU64,
+    /// What the client said last of its trouble with the brokers.
+    trouble: Mutex<Option<String>>,
 }
 
 impl Health {
     fn new() -> Self {
-        Health { start: Instant::now(), last_step_ms: AtomicU64::new(0) }
+        let (last_step_ms, last_member_ms) = (AtomicU64::new(0), AtomicU64::new(0));
+        Health { start: Instant::now(), last_step_ms, last_member_ms, trouble: Mutex::new(None) }
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.start.elapsed().as_millis() as u64
+    }
+
+    /// The group's coordinator knows the consumer.
+    fn is_member(&self) {
+        self.last_member_ms.store(self.now_ms(), Ordering::Relaxed);
+    }
+
+    /// The client has trouble with the brokers, and deals with it.
+    pub(super) fn trouble(&self, text: String) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
+    }
+
+    /// For how long the consumer has been no member of its group, and what the client said last: a bridge without the
+    /// brokers has no partitions, and nothing else that would tell.
+    pub fn absence(&self) -> (Duration, Option<String>) {
+        let since = Duration::from_millis(self.last_member_ms.load(Ordering::Relaxed));
+        (self.start.elapsed().saturating_sub(since), self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone())
     }
 
     /// The group's thread has come around.
     pub(super) fn step(&self) {
-        self.last_step_ms.store(self.start.elapsed().as_millis() as u64, Ordering::Relaxed);
+        self.last_step_ms.store(self.now_ms(), Ordering::Relaxed);
     }
 
     /// How long ago the group's thread last came around. It does ten times a second, also during a revoke.
@@ -197,7 +222,11 @@ fn run(consumer: Arc<GroupConsumer>, commands: &Receiver<Close>) {
 }
 
 fn step(consumer: &GroupConsumer) {
-    consumer.context().health.step();
+    let health = &consumer.context().health;
+    health.step();
+    if bulk::is_member(consumer) {
+        health.is_member();
+    }
     match consumer.poll(STEP) {
         None => {}
         Some(Err(error)) => consumer.context().failed(&error),

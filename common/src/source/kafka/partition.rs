@@ -10,7 +10,7 @@ use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::{Offset as KafkaOffset, TopicPartitionList};
 
-use super::bulk::{Buffer, Popped, Queue, State};
+use super::bulk::{self, Buffer, Popped, Queue, State};
 use super::context::Held;
 use super::faults;
 use super::group::run_blocking;
@@ -145,6 +145,7 @@ impl PartitionReader {
         let mut next = start;
         let (fault, partition) = (&mut self.fault, &self.partition);
         let (skipped, position) = (&mut self.skipped, &mut self.position);
+        let mut shown = None;
         batch.each(&mut self.headers, |popped| {
             match popped {
                 // After a rebalance some of the batch that was in hand comes again.
@@ -153,6 +154,7 @@ impl PartitionReader {
                     next = record.offset + 1;
                     taken.records += 1;
                     taken.leader_epoch = epoch.or(taken.leader_epoch);
+                    shown = epoch.map(|epoch| (next, epoch));
                     visit(record);
                     // Not before the visitor has it: a visitor that panics has not consumed the record.
                     *position = Some(next);
@@ -171,7 +173,10 @@ impl PartitionReader {
             }
             ControlFlow::Continue(())
         });
-        self.control.queue.state().position = self.position;
+        let mut state = self.control.queue.state();
+        state.position = self.position;
+        state.shown = shown.or(state.shown);
+        drop(state);
         debug_assert!(self.position >= Some(start), "a position never goes back but by a start");
         match self.fault.take() {
             Some(fault) if taken.records == 0 => {
@@ -343,7 +348,13 @@ impl Control {
     /// dropped when it is taken from the queue.
     fn move_to(&self, offset: Offset, state: &mut State) -> Result<(), Moved> {
         let consumer = self.queue.consumer();
-        let sought = self.list(offset).and_then(|list| consumer.seek_partitions(list, self.timeout));
+        let list = self.list(offset).inspect(|list| {
+            // A log that was cut below the offset, and has grown beyond it since, shows itself by nothing else.
+            if let Some(epoch) = state.epoch_below(offset) {
+                bulk::set_leader_epoch(list, epoch);
+            }
+        });
+        let sought = list.and_then(|list| consumer.seek_partitions(list, self.timeout));
         let sought = sought.and_then(|list| list.elements().iter().try_for_each(|element| element.error()));
         sought.map_err(|error| Moved::Refused(self.typed(&error)))?;
         state.position = Some(offset);
