@@ -14,6 +14,7 @@ mod groups;
 pub mod http;
 pub mod journal;
 pub mod kafka;
+pub mod kafka_cluster;
 pub mod oracle;
 pub mod parity;
 mod payloads;

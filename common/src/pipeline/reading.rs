@@ -70,6 +70,14 @@ impl Reading {
         }
     }
 
+    /// How many offsets at the source's end wait for the end of a transaction.
+    pub(super) fn held_back(&self) -> u64 {
+        match &self.slot {
+            Slot::Reading(reader) => reader.held_back(),
+            Slot::Idle(_) | Slot::Away => 0,
+        }
+    }
+
     /// Asks for the offset of a start.
     pub(super) fn resolve(&mut self, start: Start) {
         self.resolve = Some(start);

@@ -163,6 +163,12 @@ impl Queue {
         Some(Batch { messages, next: 0 })
     }
 
+    /// Whether nothing waits here to be taken.
+    pub(super) fn is_empty(&self) -> bool {
+        // SAFETY: the handle is valid until `drop`.
+        unsafe { ffi::rd_kafka_queue_length(self.handle.as_ptr()) == 0 }
+    }
+
     /// The end of the partition as of the last fetch; `None` before the first.
     pub(super) fn cached_high_watermark(&self) -> Option<u64> {
         let (mut low, mut high) = (-1i64, -1i64);

@@ -31,6 +31,8 @@ pub struct PartitionReader {
     position: Option<Offset>,
     /// The queue may hold something of which no wake-up will tell.
     more: bool,
+    /// Where the brokers said last that nothing more can be read.
+    end: Option<Offset>,
     /// An error found behind records that were still to be counted: the next take gives it.
     fault: Option<SourceError>,
     skipped: u64,
@@ -53,6 +55,7 @@ impl PartitionReader {
             control: Arc::new(control),
             position: None,
             more: false,
+            end: None,
             fault: None,
             skipped: 0,
             buffer: Buffer::default(),
@@ -90,8 +93,7 @@ impl PartitionReader {
     /// [`SourceError::Gap`] and [`SourceError::WentBack`] when `offset` is not in the partition,
     /// [`SourceError::Revoked`], [`SourceError::Unavailable`]. The reader is stopped then; call again.
     pub async fn start_at(&mut self, offset: Offset) -> Result<(), SourceError> {
-        self.position = None;
-        self.fault = None;
+        (self.position, self.end, self.fault) = (None, None, None);
         let control = Arc::clone(&self.control);
         let ticket = control.ticket();
         run_blocking(move || control.start(ticket, offset)).await?;
@@ -145,7 +147,7 @@ impl PartitionReader {
         let mut next = start;
         let (fault, partition) = (&mut self.fault, &self.partition);
         let (skipped, position) = (&mut self.skipped, &mut self.position);
-        let mut shown = None;
+        let (mut shown, mut end) = (None, self.end);
         batch.each(&mut self.headers, |popped| {
             match popped {
                 // After a rebalance some of the batch that was in hand comes again.
@@ -162,6 +164,7 @@ impl PartitionReader {
                 Popped::End { offset } => {
                     next = next.max(u64::try_from(offset).unwrap_or(0));
                     *position = Some(next);
+                    end = *position;
                 }
                 Popped::Fault { code, reason } => match faults::of_partition(partition, next, code, reason) {
                     error @ SourceError::Unavailable { .. } => taken.transient = Some(error),
@@ -173,6 +176,7 @@ impl PartitionReader {
             }
             ControlFlow::Continue(())
         });
+        self.end = end;
         let mut state = self.control.queue.state();
         state.position = self.position;
         state.shown = shown.or(state.shown);
@@ -196,9 +200,23 @@ impl PartitionReader {
         self.position
     }
 
-    /// The end of the partition as of the last fetch. Asks nobody.
+    /// The end of the partition as of the last fetch, as far as it can be read: what lies behind the beginning of an open
+    /// transaction cannot ([`PartitionReader::held_back`]). Asks nobody.
     pub fn high_watermark(&self) -> Option<Offset> {
-        self.control.queue.cached_high_watermark()
+        let end = self.control.queue.cached_high_watermark()?;
+        Some(self.last_stable(end).unwrap_or(end))
+    }
+
+    /// How many offsets at the end cannot be read, since a transaction is open.
+    pub fn held_back(&self) -> u64 {
+        let end = self.control.queue.cached_high_watermark();
+        end.and_then(|end| Some(end - self.last_stable(end)?)).unwrap_or(0)
+    }
+
+    /// Where an open transaction begins: the brokers gave everything before, called it the end, and have more.
+    fn last_stable(&self, end: Offset) -> Option<Offset> {
+        let position = self.position.filter(|position| self.end == Some(*position) && *position < end)?;
+        self.control.queue.is_empty().then_some(position)
     }
 
     /// How many offsets lie between `position` (the checkpoint's, or this reader's) and the end as of the last fetch.
