@@ -189,8 +189,7 @@ pub struct Transactions {
 impl Transactions {
     /// A publisher with a transactional id of its own, which is the topic's name and `id`.
     pub fn to(brokers: &str, topic: &str, id: &str) -> Result<Self> {
-        let kafka =
-            KafkaTopic { brokers: brokers.into(), topic: topic.into(), compression: "lz4".into() };
+        let kafka = KafkaTopic { brokers: brokers.into(), topic: topic.into(), compression: "lz4".into() };
         let id = format!("{topic}-{id}");
         let sink = KafkaSink::with(&kafka, &[("transactional.id", &id), ("transaction.timeout.ms", "300000")])?;
         sink.producer.init_transactions(Duration::from_secs(60))?;
@@ -246,9 +245,8 @@ pub async fn create_topic_with(
     let admin: AdminClient<DefaultClientContext> =
         ClientConfig::new().set("bootstrap.servers", brokers).set("client.id", "portal-generator").create()?;
     let limit = MAX_RECORD_BYTES.to_string();
-    let mut new = NewTopic::new(topic, partitions, replication)
-        .set("max.message.bytes", &limit)
-        .set("cleanup.policy", "delete");
+    let mut new =
+        NewTopic::new(topic, partitions, replication).set("max.message.bytes", &limit).set("cleanup.policy", "delete");
     for (key, value) in settings {
         new.config.retain(|(other, _)| other != key);
         new = new.set(key, value);

@@ -6,9 +6,7 @@ use bridge_tests::Result;
 use bridge_tests::bridge::{Bridge, Setting};
 use bridge_tests::events::Shares;
 use bridge_tests::generator::{Generator, Report, Settings};
-use bridge_tests::kafka::{
-    Transactions, create_topic_with, delete_records, grow_topic, offsets, recreate_topic,
-};
+use bridge_tests::kafka::{Transactions, create_topic_with, delete_records, grow_topic, offsets, recreate_topic};
 use bridge_tests::proxy::Proxy;
 use bridge_tests::scenario::{PATIENCE, SOURCE_PARTITIONS, Scenario, seconds, stopped, within};
 use bridge_tests::stack::{Stack, repository};
@@ -114,7 +112,8 @@ async fn records_purged_while_the_bridge_is_down_stop_the_partitions_or_are_pass
         let bridge = Bridge::start(&scenario.settings())?;
         for (partition, (position, oldest)) in positions.iter().zip(&oldest).enumerate() {
             let last = oldest - 1;
-            let words = format!("/{partition}: offsets {position} to {last} are gone from the source (its oldest is {oldest})");
+            let words =
+                format!("/{partition}: offsets {position} to {last} are gone from the source (its oldest is {oldest})");
             stopped(&bridge, &words).await?;
         }
         scenario.say("every partition is stopped, and names what is missing");
@@ -202,7 +201,8 @@ async fn transactions_are_mirrored_once_when_they_are_committed_and_never_when_t
         feed(&scenario, 1_000, 46)?;
         wait::until("/status to tell of the transaction", PATIENCE, async || {
             let partitions = partitions(&bridge).await.map_err(|error| error.to_string())?;
-            let told = |partition: &&Value| partition["reason"].as_str().is_some_and(|it| it.contains("open transaction"));
+            let told =
+                |partition: &&Value| partition["reason"].as_str().is_some_and(|it| it.contains("open transaction"));
             let (told, all) = (partitions.iter().filter(told).count(), partitions.len());
             if told == all && all > 0 { Ok(()) } else { Err(format!("{told} of {all}: {partitions:?}")) }
         })
@@ -333,7 +333,7 @@ async fn partitions_that_are_added_are_read_from_their_beginning() -> Result<()>
 async fn a_frozen_kafka_stalls_the_bridge_visibly_and_nothing_else() -> Result<()> {
     within(seconds(180), async {
         let scenario = Scenario::new("kafka-frozen").await?;
-        let generator = Generator::start(Settings { rate: Some(3_000), seed: 52, ..scenario.feed() });
+        let generator = Generator::start(Settings { rate: Some(2_000), seed: 52, ..scenario.feed() });
         let soon = [("BRIDGE__HEALTH__STALL_SECONDS", "5"), ("BRIDGE__KAFKA__SESSION_TIMEOUT_MS", "6000")];
         let mut bridge = Bridge::start(&with(scenario.settings(), &soon))?;
         bridge.ready(PATIENCE).await?;

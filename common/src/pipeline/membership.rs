@@ -115,12 +115,11 @@ impl Membership {
         }
     }
 
-    /// Leaves a source whose client has given up, so that it can be joined anew: when this returns, the last notice of the old
-    /// membership was passed on.
-    pub(super) async fn give_up(self, deadline: Duration) {
+    /// Leaves a source, so that it can be joined anew: when this returns, the last notice of the old membership was passed on.
+    pub(super) async fn give_up(self, leave: Leave, deadline: Duration) {
         let forwarding = self.forwarding;
         let kind = Self { kind: self.kind, forwarding: tokio::spawn(async {}) };
-        kind.close(Leave::ForRestart, deadline).await;
+        kind.close(leave, deadline).await;
         let stop = forwarding.abort_handle();
         if tokio::time::timeout(deadline, forwarding).await.is_err() {
             stop.abort();

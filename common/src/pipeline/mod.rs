@@ -238,13 +238,17 @@ impl Bridge {
                     self.leaving.push((key, running.task));
                 }
             }
+            Notice::Orphaned { partitions } => {
+                tracing::warn!(source = %self.sources[source].settings.name, ?partitions, "no member of the group has these partitions");
+                self.rejoin(source, Leave::ForGood, Instant::now() + self.revoke_deadline);
+            }
             Notice::Failed(error) => {
                 self.shared.board.set_error(Some(error.to_string()));
                 if error.is_transient() {
                     tracing::warn!("{error}");
                 } else if matches!(error, SourceError::Fatal { .. } | SourceError::UnknownTopic { .. }) {
                     tracing::error!("{error}");
-                    self.rejoin(source);
+                    self.rejoin(source, Leave::ForRestart, Instant::now());
                 } else {
                     tracing::error!("{error}");
                     return Err(Exit::Fault);

@@ -64,6 +64,9 @@ replica.fetch.response.max.bytes=20971520
 group.initial.rebalance.delay.ms=0
 broker.session.timeout.ms=$5
 broker.heartbeat.interval.ms=500
+# Who should lead leads again soon.
+leader.imbalance.check.interval.seconds=2
+leader.imbalance.per.broker.percentage=0
 # What is due is cleaned, deleted and aborted soon: tests wait for it.
 log.cleaner.backoff.ms=1000
 log.retention.check.interval.ms=2000

@@ -63,8 +63,7 @@ impl ClientContext for GroupContext {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::warn!(topic = %self.topic, "kafka client: {error}: {reason}");
-        self.health.trouble(format!("{error}: {reason}"));
+        self.health.trouble(error.to_string(), format!("kafka client: {error}: {reason}"));
     }
 }
 
@@ -200,12 +199,11 @@ impl GroupContext {
 
     /// An error that came to the group, not to a partition.
     pub(super) fn failed(&self, error: &KafkaError) {
-        let error = faults::of_client(&format!("consuming topic {}", self.topic), &self.topic, error);
-        if error.is_transient() {
-            tracing::warn!("{error}");
-            self.health.trouble(error.to_string());
+        let told = faults::of_client(&format!("consuming topic {}", self.topic), &self.topic, error);
+        if told.is_transient() {
+            self.health.trouble(error.to_string(), told.to_string());
         } else {
-            self.notify(Notice::Failed(error));
+            self.notify(Notice::Failed(told));
         }
     }
 }
