@@ -85,6 +85,8 @@ pub struct Totals {
     pub repaired: u64,
     /// Confirmed by the dead-letter topic.
     pub dead_lettered: u64,
+    /// Offsets that were gone from the source, and were passed over.
+    pub gap_offsets: u64,
 }
 
 /// One lane: the way to one target partition.
@@ -159,6 +161,8 @@ struct Board {
     next_id: u64,
     partitions: BTreeMap<u64, Entry>,
     tasks: BTreeMap<String, Instant>,
+    /// Sources whose servers do not know this instance: since when, and their client's last words.
+    away: BTreeMap<String, (Instant, String)>,
     drift: Evidence,
 }
 
@@ -179,6 +183,7 @@ impl StatusBoard {
             next_id: 0,
             partitions: BTreeMap::new(),
             tasks: BTreeMap::new(),
+            away: BTreeMap::new(),
             drift: Evidence::default(),
         })))
     }
@@ -205,7 +210,18 @@ impl StatusBoard {
 
     /// A task ended as it should: nobody waits for its beat any more.
     pub fn task_ended(&self, task: &str) {
-        self.lock().tasks.remove(task);
+        let mut board = self.lock();
+        board.tasks.remove(task);
+        board.away.remove(task);
+    }
+
+    /// Whether a source's servers know this instance as one who reads; if not, since when, and the client's last words. An
+    /// instance that they do not know has no partitions that could tell.
+    pub fn away(&self, source: &str, since: Option<(Instant, String)>) {
+        match since {
+            Some(since) => self.lock().away.insert(source.to_owned(), since),
+            None => self.lock().away.remove(source),
+        };
     }
 
     /// A source partition was assigned. It stays on the board until the handle is dropped, so keep the handle of a
@@ -249,8 +265,8 @@ impl StatusBoard {
         none_or_joined(partitions.chain(tasks))
     }
 
-    /// Whether the bridge does what it is for: it has started, no partition is stopped, and where there is something to
-    /// do, receipts have come within `stall`.
+    /// Whether the bridge does what it is for: it has started, its sources know it, no partition is stopped, and where
+    /// there is something to do, receipts have come within `stall`.
     ///
     /// # Errors
     /// What is wrong, in words.
@@ -263,14 +279,18 @@ impl StatusBoard {
         if board.state == BridgeState::StandingBy {
             return Ok(());
         }
+        let away = board.away.iter().filter(|(_, (since, _))| now.saturating_duration_since(*since) > stall);
+        let away = away.map(|(source, (since, words))| away_text(source, *since, words, now));
         let unready = board.partitions.values().filter_map(|entry| unready(entry, now, stall));
-        none_or_joined(board.unfit.clone().into_iter().chain(unready))
+        none_or_joined(board.unfit.clone().into_iter().chain(away).chain(unready))
     }
 
     /// The JSON of `/status`.
     pub fn to_json(&self, now: Instant) -> serde_json::Value {
         let board = self.lock();
         let uptime = now.saturating_duration_since(board.started.0).as_secs();
+        let mut away = board.away.iter().map(|(source, (since, words))| away_text(source, *since, words, now));
+        let away = away.next();
         let mut partitions: Vec<&Entry> = board.partitions.values().collect();
         partitions.sort_by_key(|entry| (&entry.status.source, &entry.status.topic, entry.status.partition));
         let partitions: Vec<_> = partitions.into_iter().map(|entry| partition_json(entry, now)).collect();
@@ -280,7 +300,7 @@ impl StatusBoard {
             "state": board.state,
             "started": rfc3339(board.started.1),
             "uptime_seconds": uptime,
-            "last_error": board.unfit.as_ref().or(board.last_error.as_ref()),
+            "last_error": board.unfit.clone().or(board.last_error.clone()).or(away),
             "contract_drift": board.drift.to_json(board.started.1),
             "partitions": partitions,
         })
@@ -289,6 +309,11 @@ impl StatusBoard {
     fn lock(&self) -> MutexGuard<'_, Board> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn away_text(source: &str, since: Instant, words: &str, now: Instant) -> String {
+    let seconds = now.saturating_duration_since(since).as_secs();
+    format!("{source} has not been a member of its group for {seconds} s: {words}")
 }
 
 fn none_or_joined(problems: impl Iterator<Item = String>) -> Result<(), String> {

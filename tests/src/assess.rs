@@ -6,7 +6,7 @@ use crate::checker::{Settings, Source};
 use crate::expect::Record;
 use crate::groups::{self, Form, Group, Lane, Seen};
 use crate::oracle::Digest;
-use crate::parity::{Expected, Finding, Observed, compare};
+use crate::parity::{Expected, Fault, Finding, Observed, compare};
 use crate::report::{Counts, Lanes, Parity};
 use crate::source_reader::SourceRecords;
 use crate::target_reader::{Message, TargetMessages};
@@ -128,7 +128,10 @@ impl Assessment<'_> {
                 .iter()
                 .map(|(_, seen)| Observed { place: seen.place, digest: seen.digest, repaired: !seen.is_ordered })
                 .collect();
-            let findings = compare(&expected, &observed);
+            let mut findings = compare(&expected, &observed);
+            if self.settings.forgets {
+                findings.retain(|finding| finding.fault != Fault::Extra);
+            }
             self.name(&findings, &format!("{name}, {source}/{partition}"));
             let repaired = observed.iter().filter(|message| message.repaired).count();
             let mut counts = counts(expected.len(), observed.len(), &findings);

@@ -41,6 +41,11 @@ pub struct Settings {
     /// How many copies of a message that was published several times may be missing: where a redelivery falls between
     /// two copies, nobody can tell the second from the first (see the README's table of queues).
     pub copies_in_doubt: usize,
+    /// Whether the source may have lost what it was mirrored from, to retention or compaction: what the target has besides is
+    /// no finding.
+    pub forgets: bool,
+    /// The generation of the source's lanes; messages of others are none of our business.
+    pub generation: u32,
     /// How many findings to name.
     pub named: usize,
 }
@@ -125,6 +130,8 @@ impl Settings {
             max_message_bytes: 5 << 20,
             allow_other_writers: false,
             allow_other_sources: false,
+            forgets: false,
+            generation: 0,
             named: 20,
         }
     }
@@ -157,7 +164,7 @@ impl Settings {
                 has_identity: self.dedupe.is_some() || *identity != Identity::None,
             },
         };
-        Names { sources: self.sources.iter().map(name).collect(), derives }
+        Names { sources: self.sources.iter().map(name).collect(), generation: self.generation, derives }
     }
 
     /// The target, the routes, and last the dead letters: what each is called, and the topic.

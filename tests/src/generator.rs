@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::Result;
 use crate::events::{Events, Kind, Random, Shares, now_ms};
 use crate::kafka::KafkaSink;
-pub use crate::kafka::{KafkaTopic, create_topic, delete_group, delete_records, delete_topic};
+pub use crate::kafka::{KafkaTopic, create_topic, delete_topic};
 use crate::rabbit_sink::RabbitSink;
 pub use crate::rabbit_sink::{RabbitCounts, RabbitExchange};
 use crate::streams::Stream;

@@ -4,14 +4,16 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
 use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 
-use crate::events::Events;
+use crate::events::{Events, Shares, now_ms};
+use crate::streams::Stream;
 use crate::{Result, wait};
 
 /// What the topic and the producer take at most, in bytes: more than the largest record that is made.
@@ -68,6 +70,10 @@ pub(crate) struct KafkaSink {
 
 impl KafkaSink {
     pub(crate) fn new(to: &KafkaTopic) -> Result<Self> {
+        Self::with(to, &[])
+    }
+
+    fn with(to: &KafkaTopic, more: &[(&str, &str)]) -> Result<Self> {
         let mut config = ClientConfig::new();
         config
             .set("bootstrap.servers", &to.brokers)
@@ -85,6 +91,9 @@ impl KafkaSink {
             .set("queue.buffering.max.messages", "100000")
             .set("queue.buffering.max.kbytes", "131072")
             .set("delivery.timeout.ms", "180000");
+        for (key, value) in more {
+            config.set(*key, *value);
+        }
         Ok(Self { producer: config.create_with_context(Deliveries::default())?, topic: to.topic.clone() })
     }
 
@@ -141,18 +150,87 @@ pub async fn delete_group(brokers: &str, group: &str) -> Result<()> {
     .await
 }
 
-/// Deletes all records that a topic holds now.
-pub async fn delete_records(brokers: &str, topic: &str, partitions: i32) -> Result<()> {
+/// Deletes the topic, creates it anew, empty, and waits until it can be used.
+pub async fn recreate_topic(brokers: &str, topic: &str, partitions: i32) -> Result<()> {
+    delete_topic(brokers, topic).await?;
+    // Deleted a moment later than it is said to be, it would be taken for the new one.
+    wait::until("the topic to be gone", Duration::from_secs(30), async || match offsets(brokers, topic) {
+        Ok(offsets) if !offsets.is_empty() => Err("it is there".to_owned()),
+        _ => Ok(()),
+    })
+    .await?;
+    create_topic(brokers, topic, partitions).await
+}
+
+/// The oldest offset and the end of each partition of a topic; the end is what `read_committed` may read.
+pub fn offsets(brokers: &str, topic: &str) -> Result<Vec<(i64, i64)>> {
+    let consumer: BaseConsumer = ClientConfig::new().set("bootstrap.servers", brokers).create()?;
+    let wait = Duration::from_secs(10);
+    let metadata = consumer.fetch_metadata(Some(topic), wait)?;
+    let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions()).count() as i32;
+    (0..partitions).map(|partition| Ok(consumer.fetch_watermarks(topic, partition, wait)?)).collect()
+}
+
+/// Deletes what lies below these offsets, one per partition, as retention does.
+pub async fn delete_records(brokers: &str, topic: &str, below: &[i64]) -> Result<()> {
     let admin: AdminClient<DefaultClientContext> = ClientConfig::new().set("bootstrap.servers", brokers).create()?;
-    let mut upto = TopicPartitionList::new();
-    for partition in 0..partitions {
-        upto.add_partition_offset(topic, partition, Offset::End)?;
+    let mut list = TopicPartitionList::new();
+    for (partition, below) in below.iter().enumerate() {
+        list.add_partition_offset(topic, partition as i32, Offset::Offset(*below))?;
     }
     let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(20)));
-    for element in admin.delete_records(&upto, &options).await?.elements() {
+    for element in admin.delete_records(&list, &options).await?.elements() {
         element.error()?;
     }
     Ok(())
+}
+
+/// Adds partitions to a topic: it has so many then.
+pub async fn grow_topic(brokers: &str, topic: &str, partitions: usize) -> Result<()> {
+    let admin: AdminClient<DefaultClientContext> = ClientConfig::new().set("bootstrap.servers", brokers).create()?;
+    for result in admin.create_partitions([&NewPartitions::new(topic, partitions)], &AdminOptions::new()).await? {
+        result.map_err(|(name, code)| format!("cannot add partitions to {name}: {code}"))?;
+    }
+    Ok(())
+}
+
+/// Publishes sound events by transactions.
+pub struct Transactions {
+    sink: KafkaSink,
+    events: Events,
+}
+
+impl Transactions {
+    /// A publisher with a transactional id of its own, which is the topic's name and `id`.
+    pub fn to(brokers: &str, topic: &str, id: &str) -> Result<Self> {
+        let kafka = KafkaTopic { brokers: brokers.into(), topic: topic.into(), compression: "lz4".into() };
+        let id = format!("{topic}-{id}");
+        let sink = KafkaSink::with(&kafka, &[("transactional.id", &id), ("transaction.timeout.ms", "300000")])?;
+        sink.producer.init_transactions(Duration::from_secs(60))?;
+        let seed = id.bytes().map(u64::from).sum();
+        Ok(Self { sink, events: Events::new(Stream::JobLifecycle, seed, Shares::default()) })
+    }
+
+    /// Publishes so many events in a transaction that stays open.
+    pub fn open(&mut self, events: u64) -> Result<()> {
+        self.sink.producer.begin_transaction()?;
+        for _ in 0..events {
+            let now = now_ms();
+            self.events.advance(now);
+            self.sink.send(&self.events, now, &AtomicBool::new(false))?;
+        }
+        Ok(self.sink.producer.flush(Duration::from_secs(60))?)
+    }
+
+    /// Commits what is open.
+    pub fn commit(&self) -> Result<()> {
+        Ok(self.sink.producer.commit_transaction(Duration::from_secs(60))?)
+    }
+
+    /// Aborts what is open.
+    pub fn abort(&self) -> Result<()> {
+        Ok(self.sink.producer.abort_transaction(Duration::from_secs(60))?)
+    }
 }
 
 /// Deletes the topic.
@@ -167,12 +245,26 @@ pub async fn delete_topic(brokers: &str, topic: &str) -> Result<()> {
 
 /// Creates the topic for the largest records, unless it is there, and waits until every partition has a leader.
 pub async fn create_topic(brokers: &str, topic: &str, partitions: i32) -> Result<()> {
+    create_topic_with(brokers, topic, partitions, TopicReplication::Fixed(1), &[]).await
+}
+
+/// The same, with this replication and these settings of the topic.
+pub async fn create_topic_with(
+    brokers: &str,
+    topic: &str,
+    partitions: i32,
+    replication: TopicReplication<'_>,
+    settings: &[(&str, &str)],
+) -> Result<()> {
     let admin: AdminClient<DefaultClientContext> =
         ClientConfig::new().set("bootstrap.servers", brokers).set("client.id", "portal-generator").create()?;
     let limit = MAX_RECORD_BYTES.to_string();
-    let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1))
-        .set("max.message.bytes", &limit)
-        .set("cleanup.policy", "delete");
+    let mut new =
+        NewTopic::new(topic, partitions, replication).set("max.message.bytes", &limit).set("cleanup.policy", "delete");
+    for (key, value) in settings {
+        new.config.retain(|(other, _)| other != key);
+        new = new.set(key, value);
+    }
     let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(20)));
     for result in admin.create_topics([&new], &options).await? {
         match result {

@@ -10,7 +10,7 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use crate::bridge::{Bridge, Setting, binary};
 use crate::checker::{self, Parity};
 use crate::faults::PulsarAdmin;
-use crate::generator::{self, create_topic};
+use crate::generator::{self, Generator, create_topic};
 use crate::stack::{Stack, repository, unique};
 use crate::{Result, wait};
 
@@ -26,6 +26,8 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 pub struct Scenario {
     /// The servers.
     pub stack: Stack,
+    /// Kafka's bootstrap servers.
+    pub brokers: String,
     /// The Kafka topic.
     pub topic: String,
     /// The Pulsar namespace.
@@ -46,15 +48,20 @@ impl Scenario {
 
     /// Servers and an empty source topic; nothing in Pulsar.
     pub async fn bare(name: &'static str) -> Result<Self> {
-        let start = Instant::now();
         let stack = Stack::up()?;
+        let brokers = stack.kafka().to_owned();
+        let scenario = Self::at(name, stack, brokers);
+        create_topic(&scenario.brokers, &scenario.topic, SOURCE_PARTITIONS).await?;
+        scenario.say("servers and source topic are there");
+        Ok(scenario)
+    }
+
+    /// On these servers, with Kafka at this address; nothing is made yet.
+    pub fn at(name: &'static str, stack: Stack, brokers: String) -> Self {
         let unique = unique(name);
         let namespace = format!("public/{unique}");
         let target = format!("persistent://{namespace}/job-status-changed");
-        let scenario = Self { stack, topic: unique, namespace, target, name, start };
-        create_topic(scenario.stack.kafka(), &scenario.topic, SOURCE_PARTITIONS).await?;
-        scenario.say("servers and source topic are there");
-        Ok(scenario)
+        Self { stack, brokers, topic: unique, namespace, target, name, start: Instant::now() }
     }
 
     /// Tells how far it is.
@@ -70,7 +77,7 @@ impl Scenario {
     /// The same, with Pulsar at another address.
     pub fn settings_through(&self, pulsar_url: &str) -> Vec<Setting> {
         [
-            ("BRIDGE__KAFKA__BROKERS", self.stack.kafka()),
+            ("BRIDGE__KAFKA__BROKERS", self.brokers.as_str()),
             // A bridge that was killed gets its partitions back at once, as a pod of a stateful set does.
             ("BRIDGE__KAFKA__INSTANCE_ID", &self.topic),
             ("BRIDGE__PULSAR__URL", pulsar_url),
@@ -106,7 +113,7 @@ impl Scenario {
 
     /// What a generator needs to feed the source.
     pub fn feed(&self) -> generator::Settings {
-        generator::Settings::new(self.stack.kafka(), &self.topic)
+        generator::Settings::new(&self.brokers, &self.topic)
     }
 
     /// Starts a bridge and waits until it works.
@@ -123,9 +130,14 @@ impl Scenario {
 
     /// Waits until the group's committed offsets, which follow the positions, are at the end of every partition.
     pub async fn caught_up(&self, bridge: &Bridge, deadline: Duration) -> Result<()> {
+        self.caught_up_as(bridge, "bridge-job-lifecycle", deadline).await
+    }
+
+    /// The same, for a bridge of another group.
+    pub async fn caught_up_as(&self, bridge: &Bridge, group: &str, deadline: Duration) -> Result<()> {
         let consumer: BaseConsumer = ClientConfig::new()
-            .set("bootstrap.servers", self.stack.kafka())
-            .set("group.id", "bridge-job-lifecycle")
+            .set("bootstrap.servers", &self.brokers)
+            .set("group.id", group)
             .set("enable.auto.commit", "false")
             .create()?;
         let caught_up = wait::until("the bridge to catch up", deadline, async || {
@@ -162,22 +174,6 @@ impl Scenario {
         tokio::task::block_in_place(|| generator::Generator::start(settings).wait()).map(drop)
     }
 
-    /// Waits until the target has taken so many more messages than it had.
-    pub async fn progress(&self, more: u64) -> Result<()> {
-        let admin = self.admin();
-        let before = admin.messages_in(&self.target).await.unwrap_or_default();
-        wait::until("messages to arrive in the target", PATIENCE, async || {
-            match admin.messages_in(&self.target).await {
-                Ok(now) if now >= before + more => Ok(()),
-                // A topic that was loaded anew counts from 0.
-                Ok(now) if now < before && now >= more => Ok(()),
-                Ok(now) => Err(format!("{now} messages, {before} before")),
-                Err(error) => Err(error.to_string()),
-            }
-        })
-        .await
-    }
-
     /// Waits until the bridges have settled everything, and stops them: each must end well.
     pub async fn settled(&self, bridges: Vec<Bridge>) -> Result<()> {
         let last = bridges.last().ok_or("there are no bridges")?;
@@ -193,14 +189,17 @@ impl Scenario {
 
     /// Compares source and target: at least so many records, and nothing wrong.
     pub async fn holds(&self, at_least: u64) -> Result<Parity> {
-        let settings = checker::Settings::new(
-            self.stack.kafka(),
-            &self.topic,
-            self.stack.pulsar(),
-            &self.target,
-            Self::contract(),
-        );
-        let parity = checker::check(&settings).await?;
+        self.holds_by(&self.checker(), at_least).await
+    }
+
+    /// What the checker has to compare.
+    pub fn checker(&self) -> checker::Settings {
+        checker::Settings::new(&self.brokers, &self.topic, self.stack.pulsar(), &self.target, Self::contract())
+    }
+
+    /// Compares source and target by these settings of the checker.
+    pub async fn holds_by(&self, settings: &checker::Settings, at_least: u64) -> Result<Parity> {
+        let parity = checker::check(settings).await?;
         self.say(format!("the checker says\n{parity}"));
         let records = parity.target_total().expected + parity.dead_letters_total().expected;
         if records < at_least {
@@ -219,12 +218,65 @@ pub fn with(mut settings: Vec<Setting>, name: &str, value: &str) -> Vec<Setting>
     settings
 }
 
+impl Scenario {
+    /// Waits until the target has taken so many more messages than it had.
+    pub async fn progress(&self, more: u64) -> Result<u64> {
+        let admin = self.admin();
+        let before = admin.messages_in(&self.target).await.unwrap_or_default();
+        wait::until("messages to arrive in the target", PATIENCE, async || {
+            match admin.messages_in(&self.target).await {
+                Ok(now) if now >= before + more => Ok(now),
+                // A topic that was loaded anew counts from 0.
+                Ok(now) if now < before && now >= more => Ok(now),
+                Ok(now) => Err(format!("{now} messages, {before} before")),
+                Err(error) => Err(error.to_string()),
+            }
+        })
+        .await
+    }
+
+    /// Stops feeding, lets the bridge finish, stops it and compares.
+    pub async fn finish(&self, generator: Generator, mut bridge: Bridge, at_least: u64) -> Result<()> {
+        let report = tokio::task::block_in_place(|| generator.stop())?;
+        self.say(format!("{} records fed, {} of them broken", report.acknowledged, report.broken()));
+        self.caught_up(&bridge, PATIENCE).await?;
+        let status = bridge.terminate(seconds(30)).await?;
+        assert_eq!(status.code(), Some(0), "{}", bridge.log_tail());
+        let parity = self.holds(at_least).await?;
+        if report.failed == 0 {
+            assert_eq!(parity.dead_letters_total().expected, report.broken(), "the oracle and the generator disagree");
+        }
+        Ok(())
+    }
+}
+
+/// A time in seconds.
+pub fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+/// Fails the test when it takes longer than it may.
+pub async fn within<T>(budget: Duration, test: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::time::timeout(budget, test).await.map_err(|_| format!("it took longer than its budget of {budget:?}"))?
+}
+
+/// Waits until `/readyz` says that a partition is stopped, with these words.
+pub async fn stopped(bridge: &Bridge, words: &str) -> Result<()> {
+    let stopped = wait::until("a partition to stop", seconds(60), async || match bridge.get("/readyz").await {
+        Ok((503, text)) if text.contains("is stopped") && text.contains(words) => Ok(()),
+        Ok((code, text)) => Err(format!("{code}: {text}")),
+        Err(error) => Err(error.to_string()),
+    });
+    stopped.await.map_err(|error| format!("{error}\n{}", bridge.log_tail()).into())
+}
+
 /// Records between the committed offsets and the ends of the partitions.
 fn lag(consumer: &BaseConsumer, topic: &str) -> Result<i64> {
     let wait = Duration::from_secs(5);
     let mut partitions = TopicPartitionList::new();
-    for partition in 0..SOURCE_PARTITIONS {
-        partitions.add_partition(topic, partition);
+    let metadata = consumer.fetch_metadata(Some(topic), wait)?;
+    for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
+        partitions.add_partition(topic, partition.id());
     }
     let mut lag = 0;
     for element in consumer.committed_offsets(partitions, wait)?.elements() {

@@ -55,6 +55,28 @@ impl Stack {
         self.address("KAFKA_BROKERS")
     }
 
+    /// The bootstrap servers of the cluster of three, `kafka1` to `kafka3`.
+    pub fn kafka_cluster(&self) -> &str {
+        self.address("KAFKA_CLUSTER_BROKERS")
+    }
+
+    /// SIGSTOP: a server of one process holds everything and does nothing, its connections stay.
+    pub fn freeze(&self, server: &str) -> Result<()> {
+        self.signal(server, "STOP")
+    }
+
+    /// SIGCONT.
+    pub fn thaw(&self, server: &str) -> Result<()> {
+        self.signal(server, "CONT")
+    }
+
+    fn signal(&self, server: &str, name: &str) -> Result<()> {
+        let session = std::fs::read_to_string(self.directory.join(server).join("log/session"))?;
+        let pid = session.split_whitespace().next().ok_or("the stack does not know the server's process")?;
+        let status = Command::new("kill").arg(format!("-{name}")).arg(pid).status()?;
+        if status.success() { Ok(()) } else { Err(format!("kill -{name} of {server}: {status}").into()) }
+    }
+
     /// Pulsar's binary address.
     pub fn pulsar(&self) -> &str {
         self.address("PULSAR_URL")
@@ -150,6 +172,7 @@ impl Stack {
         for server in servers {
             let name = match *server {
                 "kafka" => "KAFKA_BROKERS",
+                "kafka1" | "kafka2" | "kafka3" => "KAFKA_CLUSTER_BROKERS",
                 "pulsar" => "PULSAR_ADMIN_URL",
                 "rabbitmq" => "RABBITMQ_MANAGEMENT_URL",
                 _ => "SCHEMA_REGISTRY_URL",

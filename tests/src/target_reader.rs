@@ -56,6 +56,8 @@ pub(crate) struct Message {
 pub(crate) struct Names {
     /// The sources, in the order of the settings.
     pub(crate) sources: Vec<SourceName>,
+    /// The generation of their lanes.
+    pub(crate) generation: u32,
     /// Whether the first field may be derived from coordinates.
     pub(crate) derives: bool,
 }
@@ -139,6 +141,9 @@ async fn read_partition(
             .map_err(|_| format!("{topic}: no message for {PATIENCE:?} after {} of them", messages.len()))?
             .ok_or_else(|| format!("{topic}: the consumer ended after {} messages", messages.len()))??;
         done = is_last(&message, &last);
+        if parse_lane(&message.metadata().producer_name).is_some_and(|lane| lane.generation != sources.generation) {
+            continue;
+        }
         let digested = digested(&message, sources);
         if digested.lane.is_none() {
             *strangers.entry(message.metadata().producer_name.clone()).or_default() += 1;
@@ -203,6 +208,7 @@ struct LaneName<'a> {
     /// The Kafka topic or the queue.
     topic: &'a str,
     partition: i32,
+    generation: u32,
     is_repair: bool,
     /// Cluster, topic and partition, as they stand in ids that are derived from them.
     coordinates: &'a str,
@@ -213,9 +219,12 @@ fn parse_lane(producer_name: &str) -> Option<LaneName<'_>> {
     let (_stream, coordinates) = producer_name.strip_prefix("bridge/")?.split_once('/')?;
     let mut parts = coordinates.splitn(4, '/');
     let (cluster, topic, partition) = (parts.next()?, parts.next()?, parts.next()?);
-    let is_repair = parts.next().is_some_and(|rest| rest.split('/').any(|part| part == "repair"));
+    let rest = parts.next().unwrap_or_default();
+    let is_repair = rest.split('/').any(|part| part == "repair");
+    let generation = rest.split('/').next().and_then(|part| part.strip_prefix('g')?.parse().ok()).unwrap_or(0);
     let length = cluster.len() + topic.len() + partition.len() + 2;
-    Some(LaneName { topic, partition: partition.parse().ok()?, is_repair, coordinates: &coordinates[..length] })
+    let partition = partition.parse().ok()?;
+    Some(LaneName { topic, partition, generation, is_repair, coordinates: &coordinates[..length] })
 }
 
 /// The body with the placeholder in place of an id that was derived from these coordinates; `None` where its first field
@@ -251,11 +260,13 @@ mod tests {
 
     #[test]
     fn lanes_are_told_by_their_names() {
-        let lane =
-            |partition, is_repair| Some(LaneName { topic: "jobs", partition, is_repair, coordinates: "c1/jobs/7" });
-        assert_eq!(parse_lane("bridge/job-lifecycle/c1/jobs/7"), lane(7, false));
-        assert_eq!(parse_lane("bridge/job-lifecycle/c1/jobs/7/g2"), lane(7, false));
-        assert_eq!(parse_lane("bridge/job-lifecycle/c1/jobs/7/g2/repair/10-20"), lane(7, true));
+        let lane = |generation, is_repair| {
+            Some(LaneName { topic: "jobs", partition: 7, generation, is_repair, coordinates: "c1/jobs/7" })
+        };
+        assert_eq!(parse_lane("bridge/job-lifecycle/c1/jobs/7"), lane(0, false));
+        assert_eq!(parse_lane("bridge/job-lifecycle/c1/jobs/7/repair/10-20"), lane(0, true));
+        assert_eq!(parse_lane("bridge/job-lifecycle/c1/jobs/7/g2"), lane(2, false));
+        assert_eq!(parse_lane("bridge/job-lifecycle/c1/jobs/7/g2/repair/10-20"), lane(2, true));
         assert_eq!(
             parse_lane("bridge/s/bridges@localhost/a.queue/0").unwrap().coordinates,
             "bridges@localhost/a.queue/0"

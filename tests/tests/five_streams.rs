@@ -1,23 +1,13 @@
 //! The five streams on real brokers, each with its own contract and sources; each test ends in the checker. `tests/run`
 //! runs them; by hand: `cargo test -p bridge-tests --test five_streams -- --ignored --test-threads=1 --nocapture NAME`.
 
-use std::time::Duration;
-
 use bridge_tests::Result;
 use bridge_tests::events::Shares;
 use bridge_tests::generator::{Generator, Settings};
 use bridge_tests::rabbit::QueueKind;
+use bridge_tests::scenario::{seconds, within};
 use bridge_tests::scene::{Plan, Scene};
 use bridge_tests::streams::Stream;
-
-fn seconds(count: u64) -> Duration {
-    Duration::from_secs(count)
-}
-
-/// Fails the test when it takes longer than it may.
-async fn within<T>(budget: Duration, test: impl Future<Output = Result<T>>) -> Result<T> {
-    tokio::time::timeout(budget, test).await.map_err(|_| format!("it took longer than its budget of {budget:?}"))?
-}
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs real brokers: tests/run"]

@@ -8,19 +8,10 @@ use std::time::{Duration, Instant};
 use bridge_common::pulsar::{Client, ClientConfig};
 use bridge_tests::bridge::{Bridge, Setting};
 use bridge_tests::generator::{Generator, Settings};
-use bridge_tests::scenario::{PATIENCE, SOURCE_PARTITIONS, Scenario, with};
+use bridge_tests::scenario::{PATIENCE, SOURCE_PARTITIONS, Scenario, seconds, with, within};
 use bridge_tests::{Result, wait};
 use serde_json::Value;
 use tokio::sync::mpsc;
-
-fn seconds(count: u64) -> Duration {
-    Duration::from_secs(count)
-}
-
-/// Fails the test when it takes longer than it may.
-async fn within<T>(budget: Duration, test: impl Future<Output = Result<T>>) -> Result<T> {
-    tokio::time::timeout(budget, test).await.map_err(|_| format!("it took longer than its budget of {budget:?}"))?
-}
 
 async fn status(bridge: &Bridge) -> Result<Value> {
     Ok(serde_json::from_str(&bridge.get("/status").await?.1)?)

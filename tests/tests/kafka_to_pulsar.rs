@@ -7,49 +7,10 @@ use std::time::Duration;
 use bridge_tests::Result;
 use bridge_tests::bridge::{Bridge, Setting};
 use bridge_tests::events::{Random, Shares};
-use bridge_tests::generator::{Generator, Settings, create_topic, delete_topic};
+use bridge_tests::generator::{Generator, Settings};
 use bridge_tests::proxy::Proxy;
-use bridge_tests::scenario::{PATIENCE, Scenario, TARGET_PARTITIONS};
+use bridge_tests::scenario::{PATIENCE, Scenario, TARGET_PARTITIONS, seconds, stopped, within};
 use bridge_tests::wait;
-
-fn seconds(count: u64) -> Duration {
-    Duration::from_secs(count)
-}
-
-/// Fails the test when it takes longer than it may.
-async fn within<T>(budget: Duration, test: impl Future<Output = Result<T>>) -> Result<T> {
-    tokio::time::timeout(budget, test).await.map_err(|_| format!("it took longer than its budget of {budget:?}"))?
-}
-
-/// Waits until the target has taken so many more messages than it had.
-async fn progress(scenario: &Scenario, more: u64) -> Result<u64> {
-    let admin = scenario.admin();
-    let before = admin.messages_in(&scenario.target).await.unwrap_or_default();
-    wait::until("messages to arrive in the target", PATIENCE, async || {
-        match admin.messages_in(&scenario.target).await {
-            Ok(now) if now >= before + more => Ok(now),
-            // A topic that was loaded anew counts from 0.
-            Ok(now) if now < before && now >= more => Ok(now),
-            Ok(now) => Err(format!("{now} messages, {before} before")),
-            Err(error) => Err(error.to_string()),
-        }
-    })
-    .await
-}
-
-/// Stops feeding, lets the bridge finish, stops it and compares.
-async fn finish(scenario: &Scenario, generator: Generator, mut bridge: Bridge, at_least: u64) -> Result<()> {
-    let report = tokio::task::block_in_place(|| generator.stop())?;
-    scenario.say(format!("{} records fed, {} of them broken", report.acknowledged, report.broken()));
-    scenario.caught_up(&bridge, PATIENCE).await?;
-    let status = bridge.terminate(seconds(30)).await?;
-    assert_eq!(status.code(), Some(0), "{}", bridge.log_tail());
-    let parity = scenario.holds(at_least).await?;
-    if report.failed == 0 {
-        assert_eq!(parity.dead_letters_total().expected, report.broken(), "the oracle and the generator disagree");
-    }
-    Ok(())
-}
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs real brokers: tests/run"]
@@ -91,7 +52,7 @@ async fn topics_unloaded_in_flight_lose_double_and_reorder_nothing() -> Result<(
         let generator = Generator::start(Settings { rate: Some(10_000), seed: 31, ..scenario.feed() });
         let bridge = scenario.bridge().await?;
         for round in 0..9 {
-            progress(&scenario, 5_000).await?;
+            scenario.progress(5_000).await?;
             if round % 3 == 2 {
                 scenario.admin().unload_namespace(&scenario.namespace).await?;
             } else {
@@ -99,8 +60,8 @@ async fn topics_unloaded_in_flight_lose_double_and_reorder_nothing() -> Result<(
             }
             scenario.say(format!("unload {}", round + 1));
         }
-        progress(&scenario, 5_000).await?;
-        finish(&scenario, generator, bridge, 30_000).await
+        scenario.progress(5_000).await?;
+        scenario.finish(generator, bridge, 30_000).await
     })
     .await
 }
@@ -112,7 +73,7 @@ async fn pulsar_gone_for_twenty_seconds_stalls_the_bridge_and_nothing_else() -> 
         let scenario = Scenario::new("pulsar-gone").await?;
         let generator = Generator::start(Settings { rate: Some(5_000), seed: 32, ..scenario.feed() });
         let bridge = scenario.bridge().await?;
-        progress(&scenario, 10_000).await?;
+        scenario.progress(10_000).await?;
         // Stopped, not killed: the stack's one bookie does not sync its journal, and killed it has been seen to lose a
         // ledger that it had acknowledged (recovery error -10, for ever), which no bridge can mend.
         tokio::task::block_in_place(|| scenario.stack.stop("pulsar"))?;
@@ -121,8 +82,8 @@ async fn pulsar_gone_for_twenty_seconds_stalls_the_bridge_and_nothing_else() -> 
         assert_eq!(bridge.get("/livez").await?.0, 200, "an outage of a broker must not restart the bridge");
         tokio::task::block_in_place(|| scenario.stack.start("pulsar"))?;
         scenario.say("Pulsar is back");
-        progress(&scenario, 10_000).await?;
-        finish(&scenario, generator, bridge, 100_000).await
+        scenario.progress(10_000).await?;
+        scenario.finish(generator, bridge, 100_000).await
     })
     .await
 }
@@ -134,7 +95,7 @@ async fn kafka_gone_and_back_loses_doubles_and_reorders_nothing() -> Result<()> 
         let scenario = Scenario::new("kafka-gone").await?;
         let generator = Generator::start(Settings { rate: Some(5_000), seed: 33, ..scenario.feed() });
         let bridge = scenario.bridge().await?;
-        progress(&scenario, 10_000).await?;
+        scenario.progress(10_000).await?;
         tokio::task::block_in_place(|| scenario.stack.stop("kafka"))?;
         scenario.say("Kafka is gone");
         // Longer than the session: a static member may be called fenced then, and its source is joined again.
@@ -142,8 +103,8 @@ async fn kafka_gone_and_back_loses_doubles_and_reorders_nothing() -> Result<()> 
         assert_eq!(bridge.get("/livez").await?.0, 200, "an outage of a broker must not restart the bridge");
         tokio::task::block_in_place(|| scenario.stack.start("kafka"))?;
         scenario.say("Kafka is back");
-        progress(&scenario, 10_000).await?;
-        finish(&scenario, generator, bridge, 20_000).await
+        scenario.progress(10_000).await?;
+        scenario.finish(generator, bridge, 20_000).await
     })
     .await
 }
@@ -159,7 +120,7 @@ async fn connections_cut_damaged_and_stalled_in_mid_batch_lose_double_and_reorde
         bridge.ready(PATIENCE).await?;
         let mut random = Random::new(std::process::id().into());
         for round in 1..=12 {
-            progress(&scenario, 2_000).await?;
+            scenario.progress(2_000).await?;
             let cuts = proxy.cuts();
             // Some fall into a frame's header, most into the middle of a batch.
             let bytes = random.below(200_000) as u32;
@@ -178,9 +139,9 @@ async fn connections_cut_damaged_and_stalled_in_mid_batch_lose_double_and_reorde
         proxy.stall(true);
         tokio::time::sleep(seconds(3)).await;
         proxy.stall(false);
-        progress(&scenario, 2_000).await?;
+        scenario.progress(2_000).await?;
         assert!(proxy.passed() > 1_000_000, "the bridge has left the proxy: {} bytes passed", proxy.passed());
-        finish(&scenario, generator, bridge, 24_000).await
+        scenario.finish(generator, bridge, 24_000).await
     })
     .await
 }
@@ -192,19 +153,19 @@ async fn a_bridge_frozen_under_load_wakes_and_loses_doubles_and_reorders_nothing
         let scenario = Scenario::new("frozen").await?;
         let generator = Generator::start(Settings { rate: Some(10_000), seed: 35, ..scenario.feed() });
         let frozen = scenario.bridge().await?;
-        progress(&scenario, 5_000).await?;
+        scenario.progress(5_000).await?;
         frozen.freeze()?;
         scenario.say("the first instance is frozen; a second one starts");
         let mut settings = scenario.settings();
         settings.retain(|(name, _)| name != "BRIDGE__KAFKA__INSTANCE_ID");
         let mut second = Bridge::start(&settings)?;
-        progress(&scenario, 5_000).await?;
+        scenario.progress(5_000).await?;
         frozen.thaw()?;
         scenario.say("the first instance is awake again");
-        progress(&scenario, 10_000).await?;
+        scenario.progress(10_000).await?;
         frozen.kill()?;
         second.ready(PATIENCE).await?;
-        finish(&scenario, generator, second, 20_000).await
+        scenario.finish(generator, second, 20_000).await
     })
     .await
 }
@@ -217,22 +178,12 @@ async fn sigterm_under_load_drains_and_exits_0_within_the_deadline() -> Result<(
         let generator = Generator::start(Settings { rate: Some(10_000), seed: 36, ..scenario.feed() });
         for _ in 0..4 {
             let mut bridge = scenario.bridge().await?;
-            progress(&scenario, 3_000).await?;
+            scenario.progress(3_000).await?;
             let status = bridge.terminate(seconds(25)).await?;
             assert_eq!(status.code(), Some(0), "{}", bridge.log_tail());
         }
         let bridge = scenario.bridge().await?;
-        finish(&scenario, generator, bridge, 12_000).await
-    })
-    .await
-}
-
-/// Waits until `/readyz` says that a partition is stopped, with these words.
-async fn stopped(bridge: &Bridge, words: &str) -> Result<()> {
-    wait::until("a partition to stop", seconds(60), async || match bridge.get("/readyz").await {
-        Ok((503, text)) if text.contains("is stopped") && text.contains(words) => Ok(()),
-        Ok((code, text)) => Err(format!("{code}: {text}")),
-        Err(error) => Err(error.to_string()),
+        scenario.finish(generator, bridge, 12_000).await
     })
     .await
 }
@@ -254,26 +205,6 @@ async fn a_burst_of_broken_records_stops_the_partitions_and_loses_nothing() -> R
         bridge.terminate(seconds(25)).await?;
         let parity = scenario.holds(4_000).await?;
         assert_eq!(parity.dead_letters_total().expected, report.broken());
-        Ok(())
-    })
-    .await
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs real brokers: tests/run"]
-async fn a_source_topic_that_was_recreated_and_has_grown_again_stops_the_partitions() -> Result<()> {
-    within(seconds(120), async {
-        let scenario = Scenario::new("recreated").await?;
-        let few = Generator::start(Settings { records: Some(3_000), seed: 38, ..scenario.feed() });
-        tokio::task::block_in_place(|| few.wait())?;
-        let mut bridge = scenario.bridge().await?;
-        scenario.caught_up(&bridge, PATIENCE).await?;
-        delete_topic(scenario.stack.kafka(), &scenario.topic).await?;
-        create_topic(scenario.stack.kafka(), &scenario.topic, 10).await?;
-        let more = Generator::start(Settings { records: Some(9_000), seed: 39, ..scenario.feed() });
-        tokio::task::block_in_place(|| more.wait())?;
-        stopped(&bridge, "generation").await?;
-        bridge.terminate(seconds(25)).await?;
         Ok(())
     })
     .await

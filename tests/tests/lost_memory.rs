@@ -3,29 +3,20 @@
 //! `cargo test -p bridge-tests --test lost_memory -- --ignored --test-threads=1 --nocapture NAME`.
 
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
 
 use bridge_common::checkpoint::{self, Listed};
 use bridge_common::pulsar::{Client, ClientConfig, ProducerEvent};
 use bridge_tests::bridge::{Bridge, binary};
 use bridge_tests::faults::PulsarAdmin;
-use bridge_tests::generator::{Generator, Settings, delete_group, delete_records};
-use bridge_tests::scenario::{PATIENCE, SOURCE_PARTITIONS, Scenario, TARGET_PARTITIONS};
+use bridge_tests::generator::{Generator, Settings};
+use bridge_tests::kafka::{delete_group, delete_records, offsets};
+use bridge_tests::scenario::{PATIENCE, SOURCE_PARTITIONS, Scenario, TARGET_PARTITIONS, seconds, within};
 use bridge_tests::stack::repository;
 use bridge_tests::{Result, wait};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
 const GROUP: &str = "bridge-job-lifecycle";
-
-fn seconds(count: u64) -> Duration {
-    Duration::from_secs(count)
-}
-
-/// Fails the test when it takes longer than it may.
-async fn within<T>(budget: Duration, test: impl Future<Output = Result<T>>) -> Result<T> {
-    tokio::time::timeout(budget, test).await.map_err(|_| format!("it took longer than its budget of {budget:?}"))?
-}
 
 fn dead_letters(scenario: &Scenario) -> String {
     format!("{}-dead-letters", scenario.target)
@@ -302,7 +293,8 @@ async fn a_target_that_was_truncated_gets_what_comes_after_and_nothing_twice() -
 }
 
 async fn empty(scenario: &Scenario) -> Result<()> {
-    delete_records(scenario.stack.kafka(), &scenario.topic, SOURCE_PARTITIONS).await?;
+    let ends: Vec<i64> = offsets(&scenario.brokers, &scenario.topic)?.into_iter().map(|(_, end)| end).collect();
+    delete_records(&scenario.brokers, &scenario.topic, &ends).await?;
     for partition in 0..TARGET_PARTITIONS {
         scenario.admin().truncate(&format!("{}-partition-{partition}", scenario.target)).await?;
     }

@@ -9,21 +9,12 @@ use bridge_tests::events::{Random, Shares};
 use bridge_tests::generator::{Generator, Settings};
 use bridge_tests::proxy::Proxy;
 use bridge_tests::rabbit::QueueKind;
-use bridge_tests::scenario::PATIENCE;
+use bridge_tests::scenario::{PATIENCE, seconds, within};
 use bridge_tests::scene::{Plan, Scene};
 use bridge_tests::streams::Stream;
 use bridge_tests::wait;
 
 const PUBLISHED: &str = "stream_bridge_records_published_total";
-
-fn seconds(count: u64) -> Duration {
-    Duration::from_secs(count)
-}
-
-/// Fails the test when it takes longer than it may.
-async fn within<T>(budget: Duration, test: impl Future<Output = Result<T>>) -> Result<T> {
-    tokio::time::timeout(budget, test).await.map_err(|_| format!("it took longer than its budget of {budget:?}"))?
-}
 
 fn feed(scene: &Scene, rate: u64, seed: u64) -> Settings {
     Settings { rate: Some(rate), seed, ..scene.feed(Stream::Notifications) }

@@ -2,24 +2,14 @@
 //! `tests/run` runs them; by hand:
 //! `cargo test -p bridge-tests --test shared_keys -- --ignored --test-threads=1 --nocapture NAME`.
 
-use std::time::Duration;
-
 use bridge_tests::Result;
 use bridge_tests::bridge::Setting;
 use bridge_tests::generator::{Generator, Settings};
 use bridge_tests::rabbit::QueueKind;
+use bridge_tests::scenario::{seconds, within};
 use bridge_tests::scene::{Plan, Scene};
 use bridge_tests::streams::Stream;
 use bridge_tests::wait;
-
-fn seconds(count: u64) -> Duration {
-    Duration::from_secs(count)
-}
-
-/// Fails the test when it takes longer than it may.
-async fn within<T>(budget: Duration, test: impl Future<Output = Result<T>>) -> Result<T> {
-    tokio::time::timeout(budget, test).await.map_err(|_| format!("it took longer than its budget of {budget:?}"))?
-}
 
 fn plan() -> Plan {
     Plan { kafka: Some(Stream::Notifications), is_unroutable: true, dedupe: true, ..Plan::queue(QueueKind::Quorum) }

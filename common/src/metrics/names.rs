@@ -95,6 +95,12 @@ pub const REPAIRED: Metric = counter(
     Unit::Count,
     "Records that were missing below the last sequence id of the lane and were sent by a repair lane.",
 );
+/// Offsets that the source had no more.
+pub const GAP_OFFSETS: Metric = counter(
+    "stream_bridge_gap_offsets_total",
+    Unit::Count,
+    "Offsets that were gone from the source before they were read, and were passed over (on_gap = \"continue\"): lost records.",
+);
 /// Records that became dead letters.
 pub const DEAD_LETTERED: Metric = counter(
     "stream_bridge_records_dead_lettered_total",
@@ -184,6 +190,7 @@ pub const ALL: &[Metric] = &[
     PUBLISHED_BYTES,
     SUPPRESSED,
     REPAIRED,
+    GAP_OFFSETS,
     DEAD_LETTERED,
     LAG_RECORDS,
     LAG_SECONDS,

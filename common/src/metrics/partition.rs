@@ -24,6 +24,8 @@ pub struct PartitionMetrics {
     pub suppressed: Counter,
     /// [`REPAIRED`]
     pub repaired: Counter,
+    /// [`GAP_OFFSETS`]
+    pub gap_offsets: Counter,
     /// [`REOPENED`]
     pub reopened: Counter,
     /// [`LAG_RECORDS`]
@@ -70,6 +72,7 @@ impl PartitionMetrics {
             published_bytes: counter(PUBLISHED_BYTES),
             suppressed: counter(SUPPRESSED),
             repaired: counter(REPAIRED),
+            gap_offsets: counter(GAP_OFFSETS),
             reopened: counter(REOPENED),
             lag_records: gauge(LAG_RECORDS),
             lag_seconds: gauge(LAG_SECONDS),

@@ -219,7 +219,7 @@ impl Flow {
         match self.reading.back(back) {
             None | Some(Done::Started(_) | Done::Stopped) => self.drained = false,
             Some(Done::Resolved { offset, committed }) => self.step(Event::StartResolved { offset, committed }),
-            Some(Done::Failed(error)) => self.source_failed(error),
+            Some(Done::Failed(_, error)) => self.source_failed(error),
         }
     }
 
@@ -227,6 +227,7 @@ impl Flow {
         self.is_checked = false;
         if let (SourceError::Gap { from, oldest, .. }, OnGap::Continue) = (&error, self.settings.on_gap) {
             tracing::warn!(partition = %self.source, from, oldest, "a gap is passed over, as on_gap says: {error}");
+            self.told.passed_over(*from, *oldest);
             self.core.skip_to(*oldest);
             self.reading.start(*oldest, None);
             return;

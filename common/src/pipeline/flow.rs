@@ -290,9 +290,7 @@ impl Flow {
                             batches.remember(position - 1);
                         }
                     }
-                    if let Some(error) = taken.transient {
-                        self.told.reason = Some(error.to_string());
-                    }
+                    self.told.transient(taken.transient.map(|error| error.to_string()), taken.records > 0);
                 }
                 (Ok(_), Some(Loaded::Stop(stop))) => self.step(Event::StopNow { stop }),
                 (Ok(_), Some(Loaded::Missing(id))) => self.fetch_schema(id),
@@ -366,6 +364,7 @@ impl Flow {
         }
         let shut = self.shared.twins.as_ref().filter(|_| self.core.can_take()).and_then(Twins::shut);
         self.told.gate(shut);
+        self.told.held_back(self.reading.held_back());
         self.told.report(&self.core, self.reading.source_end(), &mut self.batches);
     }
 }

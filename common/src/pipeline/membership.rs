@@ -1,6 +1,6 @@
 //! Joining a source, of whatever kind, and leaving it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -42,21 +42,26 @@ type Joined = (Kind, mpsc::UnboundedReceiver<Notice>);
 
 impl Membership {
     /// Joins a source; tries again until its servers answer. Its notices go to `notices` under the number `index`.
+    /// A topic that was there before may be missing for `patience`: it may be about to be created again.
     pub(super) async fn join(
         config: &Config,
         name: &str,
         source: &Source,
         board: &StatusBoard,
-        index: usize,
-        notices: mpsc::UnboundedSender<(usize, Notice)>,
+        (index, notices): (usize, mpsc::UnboundedSender<(usize, Notice)>),
+        patience: Duration,
     ) -> Result<Self, Problem> {
         let mut retry = Retry::for_brokers();
+        let began = Instant::now();
         loop {
             match open(config, name, source).await? {
                 Ok((kind, inbox)) => {
                     return Ok(Self { kind, forwarding: tokio::spawn(forward(index, inbox, notices)) });
                 }
                 Err(error @ SourceError::Setting { .. }) => return Err(Problem::config(error)),
+                Err(error @ SourceError::UnknownTopic { .. }) if began.elapsed() < patience => {
+                    wait(&mut retry, board, &error.to_string()).await;
+                }
                 Err(error) if error.is_transient() => wait(&mut retry, board, &error.to_string()).await,
                 Err(error) => return Err(Problem::fault(error)),
             }
@@ -88,6 +93,16 @@ impl Membership {
         }
     }
 
+    /// For how long it has not been known to the source's servers as one who reads, with the client's last words.
+    pub(super) fn absence(&self) -> (Duration, Option<String>) {
+        match &self.kind {
+            #[cfg(feature = "kafka")]
+            Kind::Kafka(group) => group.health().absence(),
+            #[allow(unreachable_patterns, reason = "the queues of others have lines of their own that tell")]
+            _ => (Duration::ZERO, None),
+        }
+    }
+
     /// Leaves the source; returns when all is done, or after `deadline`.
     pub(super) async fn close(self, leave: Leave, deadline: Duration) {
         match self.kind {
@@ -100,12 +115,11 @@ impl Membership {
         }
     }
 
-    /// Leaves a source whose client has given up, so that it can be joined anew: when this returns, the last notice of the old
-    /// membership was passed on.
-    pub(super) async fn give_up(self, deadline: Duration) {
+    /// Leaves a source, so that it can be joined anew: when this returns, the last notice of the old membership was passed on.
+    pub(super) async fn give_up(self, leave: Leave, deadline: Duration) {
         let forwarding = self.forwarding;
         let kind = Self { kind: self.kind, forwarding: tokio::spawn(async {}) };
-        kind.close(Leave::ForRestart, deadline).await;
+        kind.close(leave, deadline).await;
         let stop = forwarding.abort_handle();
         if tokio::time::timeout(deadline, forwarding).await.is_err() {
             stop.abort();

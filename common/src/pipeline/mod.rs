@@ -60,6 +60,9 @@ use crate::translate::{AvroTranslator, Contract, JsonPlan, Translator};
 /// How often the target is asked for its partition count.
 const ROUTING_CHECK: Duration = Duration::from_secs(30);
 
+/// Joining a source, or joining it again, takes so long without anything being wrong.
+const JOINING: Duration = Duration::from_secs(5);
+
 /// How long leaving the sources may take when another instance owns the keys.
 const STAND_BY: Duration = Duration::from_secs(10);
 
@@ -221,6 +224,10 @@ impl Bridge {
             if let Some(membership) = &joined.membership {
                 let last = Instant::now().checked_sub(membership.age()).unwrap_or_else(Instant::now);
                 self.shared.board.beat(joined.task_name(), last);
+                let (absence, words) = membership.absence();
+                let since = Instant::now().checked_sub(absence).filter(|_| absence > JOINING);
+                let words = words.unwrap_or_else(|| "the servers do not answer".to_owned());
+                self.shared.board.away(joined.task_name(), since.map(|since| (since, words)));
             }
         }
         self.shared.metrics.upkeep();
@@ -240,16 +247,23 @@ impl Bridge {
                     self.leaving.push((key, running.task));
                 }
             }
+            Notice::Orphaned { partitions } => {
+                tracing::warn!(source = %self.sources[source].settings.name, ?partitions, "no member of the group has these partitions");
+                self.rejoin(source, Leave::ForGood, Instant::now() + self.revoke_deadline);
+            }
             Notice::Failed(error) => {
                 self.shared.board.set_error(Some(error.to_string()));
                 if error.is_transient() {
                     tracing::warn!("{error}");
-                } else if matches!(error, SourceError::Fatal { .. } | SourceError::Fenced { .. }) {
+                } else if matches!(
+                    error,
+                    SourceError::Fatal { .. } | SourceError::Fenced { .. } | SourceError::UnknownTopic { .. }
+                ) {
                     tracing::error!("{error}");
                     if matches!(error, SourceError::Fenced { .. }) {
                         self.sources[source].fenced(&error.to_string());
                     }
-                    self.rejoin(source);
+                    self.rejoin(source, Leave::ForRestart, Instant::now());
                 } else {
                     tracing::error!("{error}");
                     return Err(Exit::Fault);

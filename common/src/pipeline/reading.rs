@@ -18,8 +18,8 @@ pub(super) enum Done {
     Stopped,
     /// Where a partition without a checkpoint starts, and what the source remembers of its position.
     Resolved { offset: Offset, committed: Option<Offset> },
-    /// It cannot start.
-    Failed(SourceError),
+    /// It cannot start at this offset.
+    Failed(Offset, SourceError),
 }
 
 /// The reader comes back from its job.
@@ -67,6 +67,14 @@ impl Reading {
         match &self.slot {
             Slot::Idle(reader) | Slot::Reading(reader) => reader.high_watermark(),
             Slot::Away => None,
+        }
+    }
+
+    /// How many offsets at the source's end wait for the end of a transaction.
+    pub(super) fn held_back(&self) -> u64 {
+        match &self.slot {
+            Slot::Reading(reader) => reader.held_back(),
+            Slot::Idle(_) | Slot::Away => 0,
         }
     }
 
@@ -120,6 +128,10 @@ impl Reading {
         // One that was started anew has other numbers, above all before, and acknowledges by those.
         if let Some(position) = self.settled.take().filter(|_| matches!(done, Done::Stopped)) {
             reader.settled(position);
+        }
+        if let Done::Failed(offset, _) = &done {
+            // Whoever hears of it decides: started again by itself, it would fail again, or start without its check.
+            self.wanted = self.wanted.filter(|wanted| wanted != offset);
         }
         // Started elsewhere than it was asked for since: it has to start again.
         let is_reading = matches!(done, Done::Started(offset) if self.wanted.is_none_or(|wanted| wanted == offset));
@@ -188,7 +200,7 @@ async fn start(mut reader: Reader, offset: Offset, check: Option<Stamp>) -> Back
             Err(error) if error.is_transient() && retry.attempts() < 5 => {
                 tokio::time::sleep(retry.next_pause()).await;
             }
-            Err(error) => return (reader, Done::Failed(error)),
+            Err(error) => return (reader, Done::Failed(offset, error)),
         }
     }
 }

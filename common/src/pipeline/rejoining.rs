@@ -2,7 +2,7 @@
 //! instance owns the keys.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
@@ -17,16 +17,21 @@ use crate::shutdown::{self, Exit};
 use crate::source::Leave;
 use crate::status::BridgeState;
 
+/// How long a topic that was read may be missing before the bridge ends: a broker that has just started may not know of it yet,
+/// and one that is created again is told from the one before by its records.
+const MISSING: Duration = Duration::from_secs(20);
+
 impl Bridge {
     /// The source's client has given up (librdkafka does when the coordinator calls a static member fenced: after an outage that
-    /// outlasted its session, or where another instance has the same `kafka.instance_id`): its partitions are let go of, and it
-    /// is joined anew. An outage of a broker restarts no bridge.
-    pub(super) fn rejoin(&mut self, source: usize) {
+    /// outlasted its session, or where another instance has the same `kafka.instance_id`), its topic is said to be gone, or some
+    /// partitions are nobody's: its partitions are let go of until the deadline, and it is joined anew. An outage of a broker
+    /// restarts no bridge.
+    pub(super) fn rejoin(&mut self, source: usize, leave: Leave, release: Instant) {
         let Some(membership) = self.sources[source].membership.take() else { return };
         let keys: Vec<FlowKey> = self.flows.keys().filter(|(of, _)| *of == source).cloned().collect();
         for key in keys {
             if let Some(running) = self.flows.remove(&key) {
-                let _ = running.orders.send(Order::Release { deadline: Instant::now() });
+                let _ = running.orders.send(Order::Release { deadline: release });
                 self.leaving.push((key, running.task));
             }
         }
@@ -41,10 +46,10 @@ impl Bridge {
         let (name, deadline) = (joined.settings.name.clone(), self.revoke_deadline);
         let (notices, rejoined) = (self.notices_in.clone(), self.rejoined_in.clone());
         tokio::spawn(async move {
-            membership.give_up(deadline).await;
+            membership.give_up(leave, deadline).await;
             tokio::time::sleep(pause).await;
             let of = &config.source[&name];
-            let joined = Membership::join(&config, &name, of, &shared.board, source, notices).await;
+            let joined = Membership::join(&config, &name, of, &shared.board, (source, notices), MISSING).await;
             // Nobody listens once the bridge stops; the membership is dropped then, which leaves.
             let _ = rejoined.send((source, joined));
         });

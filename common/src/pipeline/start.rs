@@ -128,7 +128,8 @@ pub(super) async fn join_sources(
     let target = Target { client: &shared.client, partitions: target_partitions };
     for (index, (name, source)) in config.source.iter().enumerate() {
         let settings = Arc::new(SourceSettings::new(name, source, config, contract, &target)?);
-        let membership = Membership::join(config, name, source, &shared.board, index, notices_in.clone()).await?;
+        let notices = (index, notices_in.clone());
+        let membership = Membership::join(config, name, source, &shared.board, notices, Duration::ZERO).await?;
         sources.push(Joined::new(settings, membership));
     }
     if let Some(twins) = &shared.twins {

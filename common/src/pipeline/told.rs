@@ -14,6 +14,9 @@ use crate::status::{LaneStatus, PartitionHandle, PartitionState, Totals};
 /// How often a partition tells how things are.
 const REPORT: Duration = Duration::from_millis(500);
 
+/// Transactions that are open for less are told to nobody.
+const HELD: Duration = Duration::from_secs(5);
+
 /// What one partition tells.
 pub(super) struct Told {
     all: Metrics,
@@ -22,6 +25,9 @@ pub(super) struct Told {
     totals: Totals,
     /// Why it is in its state, or what went wrong last.
     pub(super) reason: Option<String>,
+    /// The reason is one that the source's client deals with.
+    is_transient: bool,
+    held_since: Option<Instant>,
     producer_name: String,
     reported: Instant,
 }
@@ -35,6 +41,8 @@ impl Told {
             handle: shared.board.partition(source_name, topic, *partition, Instant::now()),
             totals: Totals::default(),
             reason: None,
+            is_transient: false,
+            held_since: None,
             producer_name: producer_name.to_owned(),
             reported: Instant::now(),
         }
@@ -54,9 +62,48 @@ impl Told {
         }
     }
 
+    /// What the source's client deals with by itself is shown until records come again.
+    pub(super) fn transient(&mut self, error: Option<String>, comes: bool) {
+        if error.is_some() {
+            (self.reason, self.is_transient) = (error, true);
+        } else if comes && std::mem::take(&mut self.is_transient) {
+            self.reason = None;
+        }
+    }
+
+    /// So many offsets cannot be read, since a transaction of a publisher is open: shown once it has lasted.
+    pub(super) fn held_back(&mut self, offsets: u64) {
+        const WAITS: &str = "waits for the end of an open transaction";
+        let waits = self.reason.as_ref().is_some_and(|reason| reason.starts_with(WAITS));
+        match (offsets, self.held_since) {
+            (0, _) => {
+                self.held_since = None;
+                if waits {
+                    self.reason = None;
+                }
+            }
+            (_, None) => self.held_since = Some(Instant::now()),
+            (_, Some(since)) if since.elapsed() >= HELD && (waits || self.reason.is_none()) => {
+                let seconds = since.elapsed().as_secs();
+                self.reason = Some(format!(
+                    "{WAITS} of a publisher since {seconds} s: it and what came after, {offsets} offsets, cannot be read yet"
+                ));
+            }
+            _ => {}
+        }
+    }
+
     /// The partition is being opened again.
     pub(super) fn reopened(&self) {
         self.metrics.reopened.increment(1);
+    }
+
+    /// The source has no more what lay from here to there, and goes on without.
+    pub(super) fn passed_over(&mut self, from: Offset, oldest: Offset) {
+        let offsets = oldest.saturating_sub(from);
+        self.totals.gap_offsets += offsets;
+        self.metrics.gap_offsets.increment(offsets);
+        self.reason = Some(format!("passed over offsets {from} to {}, which were gone from the source", oldest - 1));
     }
 
     /// Records were taken from the source.

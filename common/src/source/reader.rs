@@ -112,6 +112,16 @@ impl Reader {
         }
     }
 
+    /// How many offsets at the end cannot be read, since a transaction of a publisher is open (Kafka).
+    pub fn held_back(&self) -> u64 {
+        match self {
+            #[cfg(feature = "kafka")]
+            Self::Kafka(reader) => reader.held_back(),
+            #[allow(unreachable_patterns, reason = "a bridge is built for the kinds that its stream has")]
+            _ => 0,
+        }
+    }
+
     /// The checkpoint's position, for lag tools of the source (Kafka's committed offset).
     pub fn commit(&self, offset: Offset) {
         each!(self, reader => reader.commit(offset));

@@ -62,6 +62,12 @@ pub enum Notice {
         /// True: it is already another member's, and a commit would be refused.
         lost: bool,
     },
+    /// No member of the group has these partitions, though it is at rest: who leaves it for good and joins it again has them
+    /// shared out.
+    Orphaned {
+        /// The partitions' numbers.
+        partitions: Vec<u32>,
+    },
     /// Something that no partition of its own can report: the topic is gone, access denied, the client has given up.
     Failed(SourceError),
 }

@@ -29,6 +29,20 @@ fn a_starting_bridge_is_alive_but_not_ready() {
 }
 
 #[test]
+fn a_source_that_does_not_know_the_instance_is_told_and_makes_it_unready() {
+    let start = Instant::now();
+    let board = StatusBoard::new("demo", "1", start, 0);
+    board.set_state(BridgeState::Running);
+    board.away("source.kafka", Some((start, "all brokers are down".to_owned())));
+    assert_eq!(board.readyz(after(start, 60), STALL), Ok(()), "a rebalance is no outage");
+    let words = "source.kafka has not been a member of its group for 61 s: all brokers are down";
+    assert_eq!(board.readyz(after(start, 61), STALL).unwrap_err(), words);
+    assert_eq!(board.to_json(after(start, 61))["last_error"], words);
+    board.away("source.kafka", None);
+    assert_eq!(board.readyz(after(start, 61), STALL), Ok(()));
+}
+
+#[test]
 fn only_tasks_that_no_longer_step_fail_livez() {
     let (start, board, partition) = running();
     partition.update(start, |status| status.lag_records = Some(1_000_000));

@@ -3,6 +3,9 @@
 
 # shellcheck disable=SC2034
 servers=(kafka pulsar rabbitmq registry)
+# Servers that are brought up by their names alone; `down` without names stops them too.
+# shellcheck disable=SC2034
+extra_servers=(kafka1 kafka2 kafka3)
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../.." && pwd)
 lib_dir=$repository/deploy/local/lib
 stack_dir=$(realpath -m -- "${STACK_DIR:-$repository/target/stack}")
@@ -61,7 +64,7 @@ with_cache_lock() {
 forget_stack() {
     local server
     release_ports
-    for server in "${servers[@]}"; do
+    for server in "${servers[@]}" "${extra_servers[@]}"; do
         rm -rf "${stack_dir:?}/$server"
     done
     rm -rf "$stack_dir/ports" "$stack_dir/lock"

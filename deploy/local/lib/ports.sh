@@ -7,6 +7,9 @@
 
 # NAME=USUAL of every port of a server; NAME is the environment's STACK_NAME_PORT and, here, the variable NAME_port.
 kafka_ports=(kafka=9092 kafka_controller=9093)
+kafka1_ports=(kafka1=9192 kafka1_controller=9193)
+kafka2_ports=(kafka2=9292 kafka2_controller=9293)
+kafka3_ports=(kafka3=9392 kafka3_controller=9393)
 pulsar_ports=(pulsar=6650 pulsar_admin=8080 pulsar_bookie=3181)
 rabbitmq_ports=(
     rabbitmq=5672 rabbitmq_management=15672 rabbitmq_stream=5552

@@ -19,6 +19,7 @@ use std::slice;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use rdkafka::TopicPartitionList;
 use rdkafka::bindings as ffi;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
@@ -47,6 +48,15 @@ pub(super) struct State {
     pub(super) ours: bool,
     /// Where its reader stands, or a little below; `None` while it is not started.
     pub(super) position: Option<Offset>,
+    /// The offset behind the last record that was shown, and the leader epoch under which that record was written.
+    pub(super) shown: Option<(Offset, i32)>,
+}
+
+impl State {
+    /// The leader epoch of the record right below `offset`, where it is known.
+    pub(super) fn epoch_below(&self, offset: Offset) -> Option<i32> {
+        self.shown.filter(|(behind, _)| *behind == offset).map(|(_, epoch)| epoch)
+    }
 }
 
 /// The queue of one assigned partition, split off from the consumer's.
@@ -92,7 +102,7 @@ impl Queue {
             topic,
             partition,
             wake,
-            state: Mutex::new(State { ours: true, position: None }),
+            state: Mutex::new(State { ours: true, position: None, shown: None }),
             revoking: AtomicBool::new(false),
         })
     }
@@ -151,6 +161,12 @@ impl Queue {
             messages.set_len(usize::try_from(count).unwrap_or(0).min(max));
         }
         Some(Batch { messages, next: 0 })
+    }
+
+    /// Whether nothing waits here to be taken.
+    pub(super) fn is_empty(&self) -> bool {
+        // SAFETY: the handle is valid until `drop`.
+        unsafe { ffi::rd_kafka_queue_length(self.handle.as_ptr()) == 0 }
     }
 
     /// The end of the partition as of the last fetch; `None` before the first.
@@ -326,6 +342,18 @@ unsafe fn bytes<'a>(start: *const c_void, len: usize) -> Option<&'a [u8]> {
 unsafe fn text(start: *const c_char) -> String {
     // SAFETY: the caller's promise.
     if start.is_null() { String::new() } else { unsafe { CStr::from_ptr(start) }.to_string_lossy().into_owned() }
+}
+
+/// Says under which leader epoch the record below the offsets in this list was written: a seek asks the leader whether its log
+/// still has that record, and gives a truncation where it has not.
+pub(super) fn set_leader_epoch(list: &TopicPartitionList, epoch: i32) {
+    // SAFETY: the list is valid, has `cnt` elements, and nobody else has it; the call only writes the element.
+    unsafe {
+        let list = &*list.ptr();
+        for index in 0..usize::try_from(list.cnt).unwrap_or(0) {
+            ffi::rd_kafka_topic_partition_set_leader_epoch(list.elems.add(index), epoch);
+        }
+    }
 }
 
 /// Whether the group's coordinator knows the consumer as a member: false once it has left.

@@ -15,7 +15,7 @@ use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::Health;
-use super::bulk::{GroupConsumer, Queue};
+use super::bulk::{self, GroupConsumer, Queue};
 use super::faults;
 use super::partition::PartitionReader;
 use crate::record::SourcePartition;
@@ -65,7 +65,7 @@ impl ClientContext for GroupContext {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::warn!(topic = %self.topic, "kafka client: {error}: {reason}");
+        self.health.trouble(error.to_string(), format!("kafka client: {error}: {reason}"));
     }
 }
 
@@ -166,6 +166,9 @@ impl GroupContext {
                 let mut list = TopicPartitionList::new();
                 let offset = Offset::Offset(i64::try_from(position).unwrap_or(i64::MAX));
                 list.add_partition_offset(&self.topic, partition as i32, offset)?;
+                if let Some(epoch) = state.epoch_below(position) {
+                    bulk::set_leader_epoch(&list, epoch);
+                }
                 base.seek_partitions(list, Duration::ZERO)?;
                 // What is outdated now still fills the queue, and a queue that is not empty wakes nobody.
                 queue.wake().notify_one();
@@ -204,16 +207,16 @@ impl GroupContext {
     /// An error that came to the group, not to a partition.
     pub(super) fn failed(&self, error: &KafkaError) {
         let what = format!("consuming topic {}", self.topic);
-        let error = match (self.fatal(), &self.instance_id) {
+        let told = match (self.fatal(), &self.instance_id) {
             (Some((RDKafkaErrorCode::FencedInstanceId, reason)), Some(id)) => {
                 SourceError::Fenced { what, instance_id: id.clone(), reason }
             }
             _ => faults::of_client(&what, &self.topic, error),
         };
-        if error.is_transient() {
-            tracing::warn!("{error}");
+        if told.is_transient() {
+            self.health.trouble(error.to_string(), told.to_string());
         } else {
-            self.notify(Notice::Failed(error));
+            self.notify(Notice::Failed(told));
         }
     }
 }

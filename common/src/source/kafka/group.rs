@@ -1,9 +1,10 @@
 //! The membership in a consumer group, and the thread that keeps it.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ use tokio::sync::oneshot;
 
 use super::bulk::{self, GroupConsumer};
 use super::context::{GroupContext, STEP};
+use super::orphans::{Watch, Watched};
 use super::{KafkaSettings, faults};
 use crate::source::{Leave, Notice, SourceError};
 
@@ -24,16 +26,55 @@ const LAST_STEPS: Duration = Duration::from_secs(5);
 pub struct Health {
     start: Instant,
     last_step_ms: AtomicU64,
+    last_member_ms: AtomicU64,
+    /// What the client said last of its trouble with the brokers, and when each kind of it was last written to the log.
+    trouble: Mutex<(Option<String>, HashMap<String, Instant>)>,
 }
+
+/// Trouble of one kind is written to the log so often: without brokers the client repeats itself ten times a second.
+const REPEAT: Duration = Duration::from_secs(30);
 
 impl Health {
     fn new() -> Self {
-        Health { start: Instant::now(), last_step_ms: AtomicU64::new(0) }
+        let (last_step_ms, last_member_ms) = (AtomicU64::new(0), AtomicU64::new(0));
+        Health { start: Instant::now(), last_step_ms, last_member_ms, trouble: Mutex::default() }
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.start.elapsed().as_millis() as u64
+    }
+
+    /// The group's coordinator knows the consumer.
+    fn is_member(&self) {
+        self.last_member_ms.store(self.now_ms(), Ordering::Relaxed);
+    }
+
+    /// The client has trouble of some kind with the brokers, and deals with it.
+    pub(super) fn trouble(&self, kind: String, text: String) {
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        // Invariant: at most one entry for each error that librdkafka knows.
+        if trouble.1.get(&kind).is_none_or(|told| told.elapsed() >= REPEAT) {
+            trouble.1.insert(kind, Instant::now());
+            tracing::warn!("{text}");
+        } else {
+            tracing::debug!("{text}");
+        }
+        trouble.0 = Some(text);
+    }
+
+    /// For how long the consumer has been no member of its group, and what the client said last: a bridge without the
+    /// brokers has no partitions, and nothing else that would tell.
+    pub fn absence(&self) -> (Duration, Option<String>) {
+        let since = Duration::from_millis(self.last_member_ms.load(Ordering::Relaxed));
+        (
+            self.start.elapsed().saturating_sub(since),
+            self.trouble.lock().unwrap_or_else(PoisonError::into_inner).0.clone(),
+        )
     }
 
     /// The group's thread has come around.
     pub(super) fn step(&self) {
-        self.last_step_ms.store(self.start.elapsed().as_millis() as u64, Ordering::Relaxed);
+        self.last_step_ms.store(self.now_ms(), Ordering::Relaxed);
     }
 
     /// How long ago the group's thread last came around. It does ten times a second, also during a revoke.
@@ -58,6 +99,7 @@ pub struct KafkaGroup {
     commits_failed: Arc<AtomicU64>,
     probe: Arc<BaseConsumer>,
     close: Sender<Close>,
+    _orphans: Watch,
 }
 
 impl fmt::Debug for KafkaGroup {
@@ -85,6 +127,7 @@ impl KafkaGroup {
             SourceError::Unavailable { what: what.clone(), reason: "no broker told the cluster's id".into() }
         })?;
         let (notices, inbox) = unbounded_channel();
+        let watch_notices = notices.clone();
         let (health, commits_failed) = (Arc::new(Health::new()), Arc::new(AtomicU64::new(0)));
         let context = GroupContext {
             cluster_id: cluster_id.clone(),
@@ -110,10 +153,25 @@ impl KafkaGroup {
             .name(name)
             .spawn(move || run(consumer, &commands))
             .map_err(|error| SourceError::Fatal { what, reason: error.to_string() })?;
-        let (topic, request_timeout) = (settings.topic, settings.request_timeout);
         let probe = Arc::new(probe);
-        let group =
-            KafkaGroup { cluster_id, topic, partition_count, request_timeout, health, commits_failed, probe, close };
+        let watched = Watched {
+            probe: Arc::clone(&probe),
+            group: settings.group_id(),
+            topic: settings.topic.clone(),
+            timeout: settings.request_timeout,
+        };
+        let orphans = Watch::start(watched, watch_notices);
+        let group = KafkaGroup {
+            cluster_id,
+            topic: settings.topic,
+            partition_count,
+            request_timeout: settings.request_timeout,
+            health,
+            commits_failed,
+            probe,
+            close,
+            _orphans: orphans,
+        };
         Ok((group, inbox))
     }
 
@@ -157,7 +215,7 @@ impl KafkaGroup {
     }
 }
 
-fn count_partitions(probe: &BaseConsumer, topic: &str, timeout: Duration) -> Result<u32, SourceError> {
+pub(super) fn count_partitions(probe: &BaseConsumer, topic: &str, timeout: Duration) -> Result<u32, SourceError> {
     let what = format!("looking at topic {topic}");
     let metadata =
         probe.fetch_metadata(Some(topic), timeout).map_err(|error| faults::of_client(&what, topic, &error))?;
@@ -198,7 +256,11 @@ fn run(consumer: Arc<GroupConsumer>, commands: &Receiver<Close>) {
 }
 
 fn step(consumer: &GroupConsumer) {
-    consumer.context().health.step();
+    let health = &consumer.context().health;
+    health.step();
+    if bulk::is_member(consumer) {
+        health.is_member();
+    }
     match consumer.poll(STEP) {
         None => {}
         Some(Err(error)) => consumer.context().failed(&error),

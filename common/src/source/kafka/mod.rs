@@ -15,6 +15,7 @@ mod context;
 mod faults;
 mod group;
 mod offsets;
+mod orphans;
 mod partition;
 mod settings;
 

@@ -12,8 +12,8 @@ use crate::source::{SourceError, Start};
 
 /// How often a position beyond the end is asked for again before it is believed: a new leader may for a moment know of
 /// an older end than the one before it.
-const WENT_BACK_ASKS: u32 = 5;
-const WENT_BACK_PAUSE: Duration = Duration::from_millis(400);
+const WENT_BACK_ASKS: u32 = 11;
+const WENT_BACK_PAUSE: Duration = Duration::from_millis(500);
 
 /// A question for the brokers about one partition.
 pub(super) struct Ask<'a> {

@@ -10,7 +10,7 @@ use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::{Offset as KafkaOffset, TopicPartitionList};
 
-use super::bulk::{Buffer, Popped, Queue, State};
+use super::bulk::{self, Buffer, Popped, Queue, State};
 use super::context::Held;
 use super::faults;
 use super::group::run_blocking;
@@ -31,6 +31,8 @@ pub struct PartitionReader {
     position: Option<Offset>,
     /// The queue may hold something of which no wake-up will tell.
     more: bool,
+    /// Where the brokers said last that nothing more can be read.
+    end: Option<Offset>,
     /// An error found behind records that were still to be counted: the next take gives it.
     fault: Option<SourceError>,
     skipped: u64,
@@ -53,6 +55,7 @@ impl PartitionReader {
             control: Arc::new(control),
             position: None,
             more: false,
+            end: None,
             fault: None,
             skipped: 0,
             buffer: Buffer::default(),
@@ -99,8 +102,7 @@ impl PartitionReader {
     /// [`SourceError::Gap`] and [`SourceError::WentBack`] when `offset` is not in the partition,
     /// [`SourceError::Revoked`], [`SourceError::Unavailable`]. The reader is stopped then; call again.
     pub async fn start_at(&mut self, offset: Offset) -> Result<(), SourceError> {
-        self.position = None;
-        self.fault = None;
+        (self.position, self.end, self.fault) = (None, None, None);
         let control = Arc::clone(&self.control);
         let ticket = control.ticket();
         run_blocking(move || control.start(ticket, offset)).await?;
@@ -154,6 +156,7 @@ impl PartitionReader {
         let mut next = start;
         let (fault, partition) = (&mut self.fault, &self.partition);
         let (skipped, position) = (&mut self.skipped, &mut self.position);
+        let (mut shown, mut end) = (None, self.end);
         batch.each(&mut self.headers, |popped| {
             match popped {
                 // After a rebalance some of the batch that was in hand comes again.
@@ -162,6 +165,7 @@ impl PartitionReader {
                     next = record.offset + 1;
                     taken.records += 1;
                     taken.leader_epoch = epoch.or(taken.leader_epoch);
+                    shown = epoch.map(|epoch| (next, epoch));
                     visit(record);
                     // Not before the visitor has it: a visitor that panics has not consumed the record.
                     *position = Some(next);
@@ -169,6 +173,7 @@ impl PartitionReader {
                 Popped::End { offset } => {
                     next = next.max(u64::try_from(offset).unwrap_or(0));
                     *position = Some(next);
+                    end = *position;
                 }
                 Popped::Fault { code, reason } => match faults::of_partition(partition, next, code, reason) {
                     error @ SourceError::Unavailable { .. } => taken.transient = Some(error),
@@ -180,7 +185,11 @@ impl PartitionReader {
             }
             ControlFlow::Continue(())
         });
-        self.control.queue.state().position = self.position;
+        self.end = end;
+        let mut state = self.control.queue.state();
+        state.position = self.position;
+        state.shown = shown.or(state.shown);
+        drop(state);
         debug_assert!(self.position >= Some(start), "a position never goes back but by a start");
         match self.fault.take() {
             Some(fault) if taken.records == 0 => {
@@ -200,9 +209,23 @@ impl PartitionReader {
         self.position
     }
 
-    /// The end of the partition as of the last fetch. Asks nobody.
+    /// The end of the partition as of the last fetch, as far as it can be read: what lies behind the beginning of an open
+    /// transaction cannot ([`PartitionReader::held_back`]). Asks nobody.
     pub fn high_watermark(&self) -> Option<Offset> {
-        self.control.queue.cached_high_watermark()
+        let end = self.control.queue.cached_high_watermark()?;
+        Some(self.last_stable(end).unwrap_or(end))
+    }
+
+    /// How many offsets at the end cannot be read, since a transaction is open.
+    pub fn held_back(&self) -> u64 {
+        let end = self.control.queue.cached_high_watermark();
+        end.and_then(|end| Some(end - self.last_stable(end)?)).unwrap_or(0)
+    }
+
+    /// Where an open transaction begins: the brokers gave everything before, called it the end, and have more.
+    fn last_stable(&self, end: Offset) -> Option<Offset> {
+        let position = self.position.filter(|position| self.end == Some(*position) && *position < end)?;
+        self.control.queue.is_empty().then_some(position)
     }
 
     /// How many offsets lie between `position` (the checkpoint's, or this reader's) and the end as of the last fetch.
@@ -352,7 +375,13 @@ impl Control {
     /// dropped when it is taken from the queue.
     fn move_to(&self, offset: Offset, state: &mut State) -> Result<(), Moved> {
         let consumer = self.queue.consumer();
-        let sought = self.list(offset).and_then(|list| consumer.seek_partitions(list, self.timeout));
+        let list = self.list(offset).inspect(|list| {
+            // A log that was cut below the offset, and has grown beyond it since, shows itself by nothing else.
+            if let Some(epoch) = state.epoch_below(offset) {
+                bulk::set_leader_epoch(list, epoch);
+            }
+        });
+        let sought = list.and_then(|list| consumer.seek_partitions(list, self.timeout));
         let sought = sought.and_then(|list| list.elements().iter().try_for_each(|element| element.error()));
         sought.map_err(|error| Moved::Refused(self.typed(&error)))?;
         state.position = Some(offset);

@@ -68,7 +68,7 @@ impl KafkaSettings {
             fetch_min_bytes: 64 * KIB as u32,
             fetch_wait_max_ms: 5,
             request_timeout: Duration::from_secs(10),
-            metadata_refresh: Duration::from_secs(60),
+            metadata_refresh: Duration::from_secs(10),
             properties: BTreeMap::new(),
         }
     }
