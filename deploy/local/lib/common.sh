@@ -61,7 +61,7 @@ with_cache_lock() {
 forget_stack() {
     local server
     release_ports
-    for server in "${servers[@]}"; do
+    for server in "${servers[@]}" "${cluster_servers[@]}"; do
         rm -rf "${stack_dir:?}/$server"
     done
     rm -rf "$stack_dir/ports" "$stack_dir/lock"
