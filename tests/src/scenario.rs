@@ -10,7 +10,7 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use crate::bridge::{Bridge, Setting, binary};
 use crate::checker::{self, Parity};
 use crate::faults::PulsarAdmin;
-use crate::generator::{self, create_topic};
+use crate::generator::{self, Generator, create_topic};
 use crate::stack::{Stack, repository, unique};
 use crate::{Result, wait};
 
@@ -44,10 +44,26 @@ impl Scenario {
         Ok(scenario)
     }
 
+    /// The same, with Pulsar as a cluster of two brokers, whatever a test before has left of it.
+    pub async fn on_cluster(name: &'static str) -> Result<Self> {
+        let stack = tokio::task::block_in_place(|| {
+            let stack = Stack::up_with(&["kafka", "pulsar-cluster"])?;
+            // Those that are down now are started.
+            let _ = stack.thaw("pulsar-cluster");
+            stack.start("pulsar-cluster").map(|()| stack)
+        })?;
+        let scenario = Self::with(name, stack).await?;
+        scenario.setup(&[])?;
+        Ok(scenario)
+    }
+
     /// Servers and an empty source topic; nothing in Pulsar.
     pub async fn bare(name: &'static str) -> Result<Self> {
+        Self::with(name, Stack::up()?).await
+    }
+
+    async fn with(name: &'static str, stack: Stack) -> Result<Self> {
         let start = Instant::now();
-        let stack = Stack::up()?;
         let unique = unique(name);
         let namespace = format!("public/{unique}");
         let target = format!("persistent://{namespace}/job-status-changed");
@@ -144,12 +160,34 @@ impl Scenario {
         }
     }
 
+    /// Stops feeding, lets the bridge finish, stops it and compares.
+    pub async fn finish(&self, generator: Generator, bridge: Bridge, at_least: u64) -> Result<Parity> {
+        let report = tokio::task::block_in_place(|| generator.stop())?;
+        self.say(format!("{} records fed, {} of them broken", report.acknowledged, report.broken()));
+        let parity = self.conclude(bridge, at_least).await?;
+        if report.failed == 0 && parity.dead_letters_total().expected != report.broken() {
+            return Err("the oracle and the generator disagree on what is broken".into());
+        }
+        Ok(parity)
+    }
+
+    /// Lets the bridge finish, stops it and compares. Nothing is fed any more.
+    pub async fn conclude(&self, mut bridge: Bridge, at_least: u64) -> Result<Parity> {
+        self.caught_up(&bridge, PATIENCE).await?;
+        let status = bridge.terminate(Duration::from_secs(30)).await?;
+        if status.code() != Some(0) {
+            return Err(format!("the bridge has ended with {status}\n{}", bridge.log_tail()).into());
+        }
+        self.holds(at_least).await
+    }
+
     /// Compares source and target: at least so many records, and nothing wrong.
     pub async fn holds(&self, at_least: u64) -> Result<Parity> {
         let settings = checker::Settings::new(
             self.stack.kafka(),
             &self.topic,
-            self.stack.pulsar(),
+            // One broker of several is enough to find the others by.
+            self.stack.pulsar().split(',').next().unwrap_or_default(),
             &self.target,
             Self::contract(),
         );

@@ -38,17 +38,8 @@ async fn progress(scenario: &Scenario, more: u64) -> Result<u64> {
 }
 
 /// Stops feeding, lets the bridge finish, stops it and compares.
-async fn finish(scenario: &Scenario, generator: Generator, mut bridge: Bridge, at_least: u64) -> Result<()> {
-    let report = tokio::task::block_in_place(|| generator.stop())?;
-    scenario.say(format!("{} records fed, {} of them broken", report.acknowledged, report.broken()));
-    scenario.caught_up(&bridge, PATIENCE).await?;
-    let status = bridge.terminate(seconds(30)).await?;
-    assert_eq!(status.code(), Some(0), "{}", bridge.log_tail());
-    let parity = scenario.holds(at_least).await?;
-    if report.failed == 0 {
-        assert_eq!(parity.dead_letters_total().expected, report.broken(), "the oracle and the generator disagree");
-    }
-    Ok(())
+async fn finish(scenario: &Scenario, generator: Generator, bridge: Bridge, at_least: u64) -> Result<()> {
+    scenario.finish(generator, bridge, at_least).await.map(drop)
 }
 
 #[tokio::test(flavor = "multi_thread")]

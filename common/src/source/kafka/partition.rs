@@ -22,6 +22,8 @@ use crate::source::{SourceError, Stamp, Start, Taken};
 const SEEK_DEADLINE: Duration = Duration::from_secs(10);
 const SEEK_PATIENCE: Duration = Duration::from_millis(300);
 const SEEK_PAUSE: Duration = Duration::from_millis(20);
+/// How long ago something was taken when the brokers are asked where the partition ends: fetches tell otherwise.
+const END_AGE: Duration = Duration::from_secs(5);
 
 /// Reads one assigned partition. Dropping it gives the partition up.
 pub struct PartitionReader {
@@ -34,6 +36,8 @@ pub struct PartitionReader {
     /// An error found behind records that were still to be counted: the next take gives it.
     fault: Option<SourceError>,
     skipped: u64,
+    /// When the end was last told by a fetch, or asked for.
+    end_told: Instant,
     buffer: Buffer,
     headers: Vec<Header<'static>>,
     _held: Held,
@@ -47,7 +51,8 @@ impl fmt::Debug for PartitionReader {
 
 impl PartitionReader {
     pub(super) fn new(partition: SourcePartition, queue: Arc<Queue>, held: Held, timeout: Duration) -> Self {
-        let control = Control { partition: partition.clone(), queue, timeout, wanted: AtomicU64::new(0) };
+        let control =
+            Control { partition: partition.clone(), queue, timeout, wanted: AtomicU64::new(0), end: AtomicU64::new(0) };
         PartitionReader {
             partition,
             control: Arc::new(control),
@@ -55,6 +60,7 @@ impl PartitionReader {
             more: false,
             fault: None,
             skipped: 0,
+            end_told: Instant::now(),
             buffer: Buffer::default(),
             headers: Vec::new(),
             _held: held,
@@ -172,6 +178,9 @@ impl PartitionReader {
             ControlFlow::Continue(())
         });
         self.control.queue.state().position = self.position;
+        if taken.records > 0 {
+            self.end_told = Instant::now();
+        }
         debug_assert!(self.position >= Some(start), "a position never goes back but by a start");
         match self.fault.take() {
             Some(fault) if taken.records == 0 => {
@@ -191,9 +200,26 @@ impl PartitionReader {
         self.position
     }
 
-    /// The end of the partition as of the last fetch. Asks nobody.
+    /// The end of the partition as of the last fetch, or of the last answer to [`PartitionReader::look_at_end`].
     pub fn high_watermark(&self) -> Option<Offset> {
-        self.control.queue.cached_high_watermark()
+        let asked = Some(self.control.end.load(Ordering::Relaxed)).filter(|end| *end > 0);
+        self.control.queue.cached_high_watermark().max(asked)
+    }
+
+    /// Asks the brokers where the partition ends, without waiting for the answer, where nothing was taken for a while:
+    /// librdkafka fetches nothing while its queue is full or the partition paused, and a lag would stand still.
+    pub fn look_at_end(&mut self) {
+        if self.end_told.elapsed() < END_AGE.max(self.control.timeout) {
+            return;
+        }
+        self.end_told = Instant::now();
+        let control = Arc::clone(&self.control);
+        tokio::spawn(run_blocking(move || {
+            // Without an answer what is known stays; the next question comes in its time.
+            let (_, end) = control.ask().watermarks()?;
+            control.end.fetch_max(end, Ordering::Relaxed);
+            Ok(())
+        }));
     }
 
     /// How many offsets lie between `position` (the checkpoint's, or this reader's) and the end as of the last fetch.
@@ -277,6 +303,8 @@ struct Control {
     timeout: Duration,
     /// The last start or stop that was asked for: one that was given up by its caller must not come in after it.
     wanted: AtomicU64,
+    /// The end of the partition, as it was last asked for; 0 where it never was.
+    end: AtomicU64,
 }
 
 impl Control {
