@@ -224,6 +224,56 @@ async fn pings_are_answered_and_a_silent_broker_is_given_up() {
 }
 
 #[tokio::test]
+async fn a_broker_that_takes_questions_and_never_answers_is_passed_over_for_the_next_host() {
+    let (frozen, awake) = (Broker::new().await, Broker::new().await);
+    let url = format!("{},{}", frozen.url(), awake.url().trim_start_matches("pulsar://"));
+    let client = Client::new(ClientConfig { service_url: url, ..frozen.config() }).unwrap();
+    let held = async {
+        let mut peer = frozen.connected().await;
+        let _ = peer.receive().await;
+        peer
+    };
+    let (refused, _still_open) = tokio::join!(client.open_reader(TOPIC, ReaderStart::Earliest, false), held);
+    assert!(matches!(refused, Err(Error::Timeout { .. })), "{refused:?}");
+    let played = async {
+        let mut peer = awake.connected().await;
+        assert!(peer.receive().await.lookup_topic.is_some(), "the next host is asked");
+        peer
+    };
+    let (again, _) = tokio::join!(client.open_reader(TOPIC, ReaderStart::Earliest, false), played);
+    assert!(again.is_err(), "and does not answer either");
+}
+
+#[tokio::test]
+async fn many_who_meet_a_frozen_broker_at_once_wait_for_one_attempt_and_go_on_at_the_next_host() {
+    let (frozen, awake) = (Broker::new().await, Broker::new().await);
+    let url = format!("{},{}", frozen.url(), awake.url().trim_start_matches("pulsar://"));
+    let connect_timeout = Duration::from_millis(500);
+    let client = Client::new(ClientConfig { service_url: url, connect_timeout, ..awake.config() }).unwrap();
+    let played = async {
+        let mut peer = awake.connected().await;
+        for _ in 0..8 {
+            assert!(peer.receive().await.partition_metadata.is_some(), "all of them come here");
+        }
+    };
+    let began = std::time::Instant::now();
+    let asking = async {
+        let asked: Vec<_> = (0..8)
+            .map(|_| {
+                let client = client.clone();
+                tokio::spawn(async move { client.partitions(TOPIC).await })
+            })
+            .collect();
+        for one in asked {
+            // The second one has heard the questions, and says nothing to any of them.
+            assert!(matches!(one.await.unwrap(), Err(Error::Timeout { .. })));
+        }
+    };
+    timeout(Duration::from_secs(10), async { tokio::join!(asking, played) }).await.unwrap();
+    assert!(began.elapsed() < 4 * connect_timeout, "{:?}: one after the other", began.elapsed());
+}
+
+#[tokio::test]
 async fn a_challenge_is_answered_with_the_token_as_its_file_says_now() {
     let broker = Broker::new().await;
     let file = std::env::temp_dir().join(format!("bridge-token-{}", std::process::id()));

@@ -114,6 +114,13 @@ impl Bridge {
         Ok(sum_of_metric(&text, name))
     }
 
+    /// What it holds of the machine's memory now.
+    pub fn resident_bytes(&self) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
+        Ok(line.trim().trim_end_matches("kB").trim().parse::<u64>()? * 1024)
+    }
+
     /// SIGKILL, and waits for its end.
     pub fn kill(mut self) -> Result<()> {
         self.child.kill()?;

@@ -127,6 +127,67 @@ impl PulsarAdmin {
         send(Method::POST, &format!("{}/schemas/{path}/schema", self.url), &body).await.map(drop)
     }
 
+    /// The binary address of the broker that serves a topic partition.
+    pub async fn owner(&self, topic_partition: &str) -> Result<String> {
+        let url = self.url.replace("/admin/v2", "/lookup/v2/topic");
+        let (status, body) = get(&format!("{url}/{}", path(topic_partition))).await?;
+        if status != 200 {
+            return Err(format!("the lookup of {topic_partition}: {status} {body}").into());
+        }
+        let found: Value = serde_json::from_str(&body)?;
+        Ok(found["brokerUrl"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// Moves the bundle of a topic to the broker with this HTTP address (`http://host:port`).
+    pub async fn move_bundle(&self, namespace: &str, topic_partition: &str, to: &str) -> Result<()> {
+        let url = self.url.replace("/admin/v2", "/lookup/v2/topic");
+        let (status, bundle) = get(&format!("{url}/{}/bundle", path(topic_partition))).await?;
+        if status != 200 {
+            return Err(format!("the bundle of {topic_partition}: {status} {bundle}").into());
+        }
+        let broker = to.trim_start_matches("http://");
+        let url = format!("{}/namespaces/{namespace}/{}/unload?destinationBroker={broker}", self.url, bundle.trim());
+        send(Method::PUT, &url, &Value::Null).await.map(drop)
+    }
+
+    /// Ends a topic partition for good: nothing can be added any more.
+    pub async fn terminate(&self, topic_partition: &str) -> Result<()> {
+        let url = format!("{}/{}/terminate", self.url, path(topic_partition));
+        send(Method::POST, &url, &Value::Null).await.map(drop)
+    }
+
+    /// Deletes a topic without partitions, or one partition.
+    pub async fn delete_partition(&self, topic_partition: &str) -> Result<()> {
+        let url = format!("{}/{}?force=true", self.url, path(topic_partition));
+        send(Method::DELETE, &url, &Value::Null).await.map(drop)
+    }
+
+    /// A subscription to all partitions that nobody consumes: a backlog.
+    pub async fn subscribe(&self, topic: &str, subscription: &str) -> Result<()> {
+        let url = format!("{}/{}/subscription/{subscription}", self.url, path(topic));
+        send(Method::PUT, &url, &Value::Null).await.map(drop)
+    }
+
+    /// How large a backlog of the topics of a namespace may be, and what happens above.
+    pub async fn set_backlog_quota(&self, namespace: &str, bytes: u64, policy: &str) -> Result<()> {
+        let url = format!("{}/namespaces/{namespace}/backlogQuota?backlogQuotaType=destination_storage", self.url);
+        send(Method::POST, &url, &json!({"limitSize": bytes, "policy": policy})).await.map(drop)
+    }
+
+    /// Messages a second that a topic's partitions take, each; -1 is any.
+    pub async fn set_topic_publish_rate(&self, topic: &str, messages: i64) -> Result<()> {
+        let url = format!("{}/{}/publishRate", self.url, path(topic));
+        let rate = json!({"publishThrottlingRateInMsg": messages, "publishThrottlingRateInByte": -1});
+        send(Method::POST, &url, &rate).await.map(drop)
+    }
+
+    /// The same for each topic of a namespace.
+    pub async fn set_namespace_publish_rate(&self, namespace: &str, messages: i64) -> Result<()> {
+        let url = format!("{}/namespaces/{namespace}/publishRate", self.url);
+        let rate = json!({"publishThrottlingRateInMsg": messages, "publishThrottlingRateInByte": -1});
+        send(Method::POST, &url, &rate).await.map(drop)
+    }
+
     /// How many messages a partitioned topic has taken since its broker loaded it.
     pub async fn messages_in(&self, topic: &str) -> Result<u64> {
         let (status, body) = get(&format!("{}/{}/partitioned-stats", self.url, path(topic))).await?;

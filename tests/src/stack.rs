@@ -15,6 +15,8 @@ pub struct Stack {
     directory: PathBuf,
     addresses: HashMap<String, String>,
     is_ours: bool,
+    /// Pulsar is the cluster of several brokers.
+    is_cluster: bool,
 }
 
 /// The root of the repository.
@@ -30,18 +32,22 @@ pub fn unique(prefix: &str) -> String {
     format!("{prefix}-{}-{millis}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
+/// The brokers of the cluster, as servers of the stack.
+pub const BROKERS: [&str; 2] = ["broker1", "broker2"];
+
 impl Stack {
     /// Kafka and Pulsar: those that `tests/run` has up, or our own.
     pub fn up() -> Result<Self> {
         Self::up_with(&["kafka", "pulsar"])
     }
 
-    /// These of `kafka`, `pulsar`, `rabbitmq` and `registry`: those that `tests/run` has up, or our own.
+    /// These of `kafka`, `pulsar`, `pulsar-cluster`, `rabbitmq` and `registry`: those that `tests/run` has up, or our own.
     pub fn up_with(servers: &[&str]) -> Result<Self> {
         let shared = std::env::var_os("STACK_DIR").filter(|_| std::env::var_os("TESTS_STACK_IS_UP").is_some());
         let is_ours = shared.is_none();
         let directory = shared.map_or_else(|| repository().join("target").join(unique("test-stack")), PathBuf::from);
-        let mut stack = Self { directory, addresses: HashMap::new(), is_ours };
+        let is_cluster = servers.contains(&"pulsar-cluster");
+        let mut stack = Self { directory, addresses: HashMap::new(), is_ours, is_cluster };
         // A shared stack may have been brought up for less than this test needs.
         if is_ours || stack.read_addresses(servers).is_err() {
             stack.run("up", servers)?;
@@ -60,31 +66,24 @@ impl Stack {
         self.address("KAFKA_CLUSTER_BROKERS")
     }
 
-    /// SIGSTOP: a server of one process holds everything and does nothing, its connections stay.
-    pub fn freeze(&self, server: &str) -> Result<()> {
-        self.signal(server, "STOP")
-    }
-
-    /// SIGCONT.
-    pub fn thaw(&self, server: &str) -> Result<()> {
-        self.signal(server, "CONT")
-    }
-
-    fn signal(&self, server: &str, name: &str) -> Result<()> {
-        let session = std::fs::read_to_string(self.directory.join(server).join("log/session"))?;
-        let pid = session.split_whitespace().next().ok_or("the stack does not know the server's process")?;
-        let status = Command::new("kill").arg(format!("-{name}")).arg(pid).status()?;
-        if status.success() { Ok(()) } else { Err(format!("kill -{name} of {server}: {status}").into()) }
-    }
-
     /// Pulsar's binary address.
     pub fn pulsar(&self) -> &str {
-        self.address("PULSAR_URL")
+        self.address(if self.is_cluster { "PULSAR_CLUSTER_URL" } else { "PULSAR_URL" })
     }
 
-    /// Pulsar's HTTP address.
+    /// Pulsar's HTTP address: of the cluster, the first broker's.
     pub fn pulsar_admin(&self) -> &str {
-        self.address("PULSAR_ADMIN_URL")
+        if self.is_cluster { self.broker_admin(BROKERS[0]) } else { self.address("PULSAR_ADMIN_URL") }
+    }
+
+    /// The HTTP address of a broker of the cluster.
+    pub fn broker_admin(&self, broker: &str) -> &str {
+        self.address(&format!("PULSAR_{}_ADMIN_URL", broker.to_uppercase()))
+    }
+
+    /// The binary address of a broker of the cluster.
+    pub fn broker_url(&self, broker: &str) -> &str {
+        self.address(&format!("PULSAR_{}_URL", broker.to_uppercase()))
     }
 
     /// RabbitMQ's AMQP address, with user and password.
@@ -115,6 +114,16 @@ impl Stack {
     /// Stops a server as a power cut does; its data stays.
     pub fn kill(&self, server: &str) -> Result<()> {
         self.run("kill", &[server]).map(drop)
+    }
+
+    /// Stops a server's processes where they are, connections open.
+    pub fn freeze(&self, server: &str) -> Result<()> {
+        self.run("freeze", &[server]).map(drop)
+    }
+
+    /// Lets a frozen server go on.
+    pub fn thaw(&self, server: &str) -> Result<()> {
+        self.run("thaw", &[server]).map(drop)
     }
 
     /// Starts a server again on its data and ports, and waits until it is ready.
@@ -174,6 +183,7 @@ impl Stack {
                 "kafka" => "KAFKA_BROKERS",
                 "kafka1" | "kafka2" | "kafka3" => "KAFKA_CLUSTER_BROKERS",
                 "pulsar" => "PULSAR_ADMIN_URL",
+                "pulsar-cluster" => "PULSAR_CLUSTER_URL",
                 "rabbitmq" => "RABBITMQ_MANAGEMENT_URL",
                 _ => "SCHEMA_REGISTRY_URL",
             };

@@ -142,6 +142,10 @@ pub(crate) struct Bridge {
     /// Sources that were joined again.
     rejoined: mpsc::UnboundedReceiver<(usize, Result<Membership, Problem>)>,
     rejoined_in: mpsc::UnboundedSender<(usize, Result<Membership, Problem>)>,
+    /// What the targets' partition counts are now, and who asks for them.
+    counted: mpsc::UnboundedReceiver<Routing>,
+    counted_in: mpsc::UnboundedSender<Routing>,
+    counting: Option<JoinHandle<()>>,
     /// Tells who owns the keys, where the sources share them.
     key_space: Option<mpsc::UnboundedReceiver<Ownership>>,
     controls: mpsc::Receiver<Control>,
@@ -191,7 +195,8 @@ impl Bridge {
                 },
                 Some(control) = self.controls.recv() => self.control(control),
                 Some(unfit) = next(&mut self.fitness) => self.target_is(unfit),
-                _ = routing_check.tick() => self.check_routing().await,
+                _ = routing_check.tick() => self.check_routing(),
+                Some(routing) = self.counted.recv() => self.counted(routing),
                 _ = beat.tick() => {
                     self.beat();
                     if self.has_dead_task() {
@@ -381,28 +386,33 @@ impl Bridge {
         self.key_space = None;
     }
 
-    /// Whether the targets have other numbers of partitions now.
-    async fn check_routing(&mut self) {
-        let before = self.routing.clone();
-        if let Some(partitions) = self.partitions_now(&before.topic).await {
-            self.routing.partitions = partitions;
+    /// Asks whether the targets have other numbers of partitions now; nobody waits for a broker that does not answer.
+    fn check_routing(&mut self) {
+        if self.counting.as_ref().is_some_and(|task| !task.is_finished()) {
+            return;
         }
-        for (route, known) in before.routes.iter().enumerate() {
-            if let Some(partitions) = self.partitions_now(&known.topic).await {
-                self.routing.routes[route].partitions = partitions;
+        let (client, mut routing, counted) =
+            (self.shared.client.clone(), self.routing.clone(), self.counted_in.clone());
+        self.counting = Some(tokio::spawn(async move {
+            let partitions =
+                async |topic: &str| client.partitions(topic).await.ok().filter(|partitions| *partitions > 0);
+            routing.partitions = partitions(&routing.topic).await.unwrap_or(routing.partitions);
+            for route in &mut routing.routes {
+                route.partitions = partitions(&route.topic).await.unwrap_or(route.partitions);
             }
-        }
-        if self.routing != before {
-            tracing::info!(from = ?before, to = ?self.routing, "the targets' partitions changed");
+            // Nobody listens once the bridge has stopped.
+            let _ = counted.send(routing);
+        }));
+    }
+
+    fn counted(&mut self, routing: Routing) {
+        if self.routing != routing {
+            tracing::info!(from = ?self.routing, to = ?routing, "the targets' partitions changed");
+            self.routing = routing;
             for running in self.flows.values() {
                 let _ = running.orders.send(Order::Routing(self.routing.clone()));
             }
         }
-    }
-
-    async fn partitions_now(&self, topic: &str) -> Option<u32> {
-        let asked = tokio::time::timeout(Duration::from_secs(5), self.shared.client.partitions(topic));
-        asked.await.ok()?.ok().filter(|partitions| *partitions > 0)
     }
 
     /// Lets go of everything within the deadline: drain, checkpoint, commit, close, leave the group. False where a partition

@@ -62,10 +62,13 @@ impl Reading {
         }
     }
 
-    /// The end of the source partition as of the last fetch.
-    pub(super) fn source_end(&self) -> Option<Offset> {
-        match &self.slot {
-            Slot::Idle(reader) | Slot::Reading(reader) => reader.high_watermark(),
+    /// The end of the source partition as far as it is known; it is looked for where no fetch tells.
+    pub(super) fn source_end(&mut self) -> Option<Offset> {
+        match &mut self.slot {
+            Slot::Idle(reader) | Slot::Reading(reader) => {
+                reader.look_at_end();
+                reader.high_watermark()
+            }
             Slot::Away => None,
         }
     }

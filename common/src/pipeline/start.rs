@@ -66,6 +66,7 @@ pub(super) async fn bridge(stream: Stream, config: Config, mut stop: Stop) -> Re
     shared.board.set_error(None);
     let (routing, sources, (notices_in, notices), key_space) = joined;
     let (rejoined_in, rejoined) = mpsc::unbounded_channel();
+    let (counted_in, counted) = mpsc::unbounded_channel();
     let (paused, revoke_deadline) = (config.stream.paused, revoke_deadline(&config));
     let fitness = target::watch(&config, shared.admin.clone());
     Ok(Some(Bridge {
@@ -79,6 +80,9 @@ pub(super) async fn bridge(stream: Stream, config: Config, mut stop: Stop) -> Re
         notices_in,
         rejoined,
         rejoined_in,
+        counted,
+        counted_in,
+        counting: None,
         key_space,
         controls,
         flows: std::collections::BTreeMap::new(),

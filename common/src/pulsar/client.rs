@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ::pulsar::message::proto::{self, command_partitioned_topic_metadata_response::LookupType, schema};
 
@@ -48,7 +48,9 @@ impl ClientConfig {
             listener_name: None,
             connect_timeout: Duration::from_secs(10),
             operation_timeout: Duration::from_secs(30),
-            keep_alive: Duration::from_secs(30),
+            // A broker that is frozen, or gone without a word, is given up after twice as long. Its topics are another
+            // broker's long before that, and everything that waits for it stands still until then.
+            keep_alive: Duration::from_secs(10),
         }
     }
 
@@ -124,8 +126,15 @@ pub struct Opened {
     pub max_message_bytes: usize,
 }
 
-/// The connection to one broker. The lock is held while connecting, so that there is one attempt at a time.
-type Slot = Arc<tokio::sync::Mutex<Option<Arc<Connection>>>>;
+/// The way to one broker. The lock is held while connecting, so that there is one attempt at a time.
+type Slot = Arc<tokio::sync::Mutex<Way>>;
+
+#[derive(Default)]
+struct Way {
+    connection: Option<Arc<Connection>>,
+    /// When the last attempt failed, and why.
+    failed: Option<(Instant, Error)>,
+}
 
 struct Shared {
     config: Arc<ClientConfig>,
@@ -168,8 +177,9 @@ impl Client {
     /// How many partitions a topic has; 0 where it is not partitioned (or does not exist).
     pub async fn partitions(&self, topic: &str) -> Result<u32, Error> {
         let operation = format!("look up the partitions of {topic}");
-        let connection = self.service_connection().await.map_err(|error| error.during(&operation))?;
-        let answer = connection.request(&operation, |id| command::partitions(id, topic)).await?;
+        let (turn, connection) = self.service_connection().await.map_err(|error| error.during(&operation))?;
+        let answer = connection.request(&operation, |id| command::partitions(id, topic)).await;
+        let answer = self.heard(turn, answer)?;
         let answer = answer.partition_metadata_response.ok_or_else(|| connection.unexpected(&operation))?;
         match answer.response() {
             LookupType::Success => Ok(answer.partitions()),
@@ -252,43 +262,77 @@ impl Client {
 
     /// The service's host that answered last.
     pub(super) fn service_host(&self) -> String {
-        let hosts = &self.shared.service.hosts;
-        hosts[self.shared.service_host.load(Ordering::Relaxed) % hosts.len()].clone()
+        self.host(self.shared.service_host.load(Ordering::Relaxed))
     }
 
-    /// A connection to any host of the service URL: the one that answered last, or the next that does.
-    pub(super) async fn service_connection(&self) -> Result<Arc<Connection>, Error> {
+    fn host(&self, turn: usize) -> String {
+        let hosts = &self.shared.service.hosts;
+        hosts[turn % hosts.len()].clone()
+    }
+
+    /// The host whose turn it was did not answer: the next one is asked from now on. Of many who found that out at once the
+    /// first one counts; otherwise two of them would bring the turn back to where it was.
+    pub(super) fn ask_another_host(&self, turn: usize) {
+        let _ = self.shared.service_host.compare_exchange(turn, turn + 1, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// A connection to any host of the service URL, and whose turn it was: the one that answered last, or the next that does.
+    pub(super) async fn service_connection(&self) -> Result<(usize, Arc<Connection>), Error> {
         let tries = self.shared.service.hosts.len();
         let mut tried = 1;
         loop {
-            match self.connection_to(&Address::direct(&self.service_host())).await {
+            let turn = self.shared.service_host.load(Ordering::Relaxed);
+            match self.connection_to(&Address::direct(&self.host(turn))).await {
                 Err(Error::Connection { .. } | Error::Timeout { .. }) if tried < tries => {
                     tried += 1;
-                    self.shared.service_host.fetch_add(1, Ordering::Relaxed);
+                    self.ask_another_host(turn);
                 }
                 Err(error) => {
-                    self.shared.service_host.fetch_add(1, Ordering::Relaxed);
+                    self.ask_another_host(turn);
                     return Err(error);
                 }
-                Ok(connection) => return Ok(connection),
+                Ok(connection) => return Ok((turn, connection)),
             }
         }
     }
 
+    /// The answer of the service's host to a question. Where there was none the next host is asked from now on: a broker
+    /// that is frozen still takes connections, and questions.
+    pub(super) fn heard<T>(&self, turn: usize, answer: Result<T, Error>) -> Result<T, Error> {
+        if matches!(answer, Err(Error::Connection { .. } | Error::Timeout { .. })) {
+            self.ask_another_host(turn);
+        }
+        answer
+    }
+
     /// The connection to a broker: the one there is, while it lives, else a new one.
+    /// Invariant: who waits while somebody else connects shares the outcome. A broker that is frozen takes each attempt's
+    /// whole time, and of many partitions each would have to wait for all before it.
     pub(super) async fn connection_to(&self, address: &Address) -> Result<Arc<Connection>, Error> {
         let slot = {
             let mut slots = self.shared.slots.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(slots.entry(address.clone()).or_default())
         };
-        let mut slot = slot.lock().await;
-        if let Some(connection) = slot.as_ref().filter(|connection| connection.is_alive()) {
+        let asked = Instant::now();
+        let mut way = slot.lock().await;
+        if let Some(connection) = way.connection.as_ref().filter(|connection| connection.is_alive()) {
             return Ok(Arc::clone(connection));
         }
-        *slot = None;
-        let connection = Connection::open(&self.shared.config, address, self.uses_tls()).await?;
-        *slot = Some(Arc::clone(&connection));
-        Ok(connection)
+        if let Some((at, error)) = way.failed.as_ref().filter(|(at, _)| *at >= asked) {
+            tracing::debug!(broker = address.name(), ago = ?at.elapsed(), "somebody else's attempt has failed");
+            return Err(error.clone());
+        }
+        way.connection = None;
+        match Connection::open(&self.shared.config, address, self.uses_tls()).await {
+            Ok(connection) => {
+                way.connection = Some(Arc::clone(&connection));
+                Ok(connection)
+            }
+            Err(error) => {
+                way.failed = Some((Instant::now(), error.clone()));
+                Err(error)
+            }
+        }
     }
 
     fn served_by(&self) -> std::sync::MutexGuard<'_, HashMap<String, Weak<Connection>>> {

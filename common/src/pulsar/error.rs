@@ -100,6 +100,8 @@ pub enum Refusal {
     Terminated,
     /// Somebody else took exclusive access.
     Fenced,
+    /// A subscription lags behind by more than the topic's backlog quota, and the policy holds producers back.
+    BacklogQuota,
     /// The broker is too old for this.
     Unsupported,
 }
@@ -115,6 +117,10 @@ impl Refusal {
             Self::NotAllowed => "check the policies of the topic and its namespace",
             Self::Terminated => "the topic was ended on purpose: choose another or recreate it",
             Self::Fenced => "another producer has exclusive access to the topic",
+            Self::BacklogQuota => {
+                "a subscription lags behind by more than the topic's backlog quota: let its consumer catch up, \
+                 delete the subscription, or raise the quota"
+            }
             Self::Unsupported => "upgrade the broker",
         }
     }
@@ -136,6 +142,9 @@ impl Error {
             ServerError::TopicTerminatedError => Refusal::Terminated,
             ServerError::ProducerFenced => Refusal::Fenced,
             ServerError::UnsupportedVersionError => Refusal::Unsupported,
+            ServerError::ProducerBlockedQuotaExceededError | ServerError::ProducerBlockedQuotaExceededException => {
+                Refusal::BacklogQuota
+            }
             _ => return Self::Retryable { operation, broker, code, message },
         };
         Self::Refused { refusal, operation, broker, code, message }

@@ -15,11 +15,12 @@ const MAX_REDIRECTS: u32 = 20;
 
 /// A connection to the broker that serves `topic`.
 pub(super) async fn broker_of(client: &Client, topic: &str, operation: &str) -> Result<Arc<Connection>, Error> {
-    let mut connection = client.service_connection().await.map_err(|error| error.during(operation))?;
+    let (turn, mut connection) = client.service_connection().await.map_err(|error| error.during(operation))?;
     let mut authoritative = false;
-    for _ in 0..MAX_REDIRECTS {
+    for hop in 0..MAX_REDIRECTS {
         let listener = client.config().listener_name.clone();
-        let answer = connection.request(operation, |id| command::lookup(id, topic, authoritative, listener)).await?;
+        let answer = connection.request(operation, |id| command::lookup(id, topic, authoritative, listener)).await;
+        let answer = if hop == 0 { client.heard(turn, answer)? } else { answer? };
         let answer = answer.lookup_topic_response.ok_or_else(|| connection.unexpected(operation))?;
         let found = answer.response() == LookupType::Connect;
         if answer.response() == LookupType::Failed {

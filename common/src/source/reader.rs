@@ -122,6 +122,16 @@ impl Reader {
         }
     }
 
+    /// Looks where the partition ends, without waiting, if that has not been heard of for long.
+    pub fn look_at_end(&mut self) {
+        match self {
+            #[cfg(feature = "kafka")]
+            Self::Kafka(reader) => reader.look_at_end(),
+            #[allow(unreachable_patterns, reason = "a bridge is built for the kinds that its stream has")]
+            _ => {}
+        }
+    }
+
     /// The checkpoint's position, for lag tools of the source (Kafka's committed offset).
     pub fn commit(&self, offset: Offset) {
         each!(self, reader => reader.commit(offset));

@@ -5,7 +5,9 @@
 servers=(kafka pulsar rabbitmq registry)
 # Servers that are brought up by their names alone; `down` without names stops them too.
 # shellcheck disable=SC2034
-extra_servers=(kafka1 kafka2 kafka3)
+kafka_cluster=(kafka1 kafka2 kafka3) pulsar_cluster=(zookeeper bookie broker1 broker2)
+# shellcheck disable=SC2034
+extra_servers=("${kafka_cluster[@]}" "${pulsar_cluster[@]}")
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../.." && pwd)
 lib_dir=$repository/deploy/local/lib
 stack_dir=$(realpath -m -- "${STACK_DIR:-$repository/target/stack}")

@@ -22,6 +22,8 @@ use crate::source::{SourceError, Stamp, Start, Taken};
 const SEEK_DEADLINE: Duration = Duration::from_secs(10);
 const SEEK_PATIENCE: Duration = Duration::from_millis(300);
 const SEEK_PAUSE: Duration = Duration::from_millis(20);
+/// How long ago something was taken when the brokers are asked where the partition ends: fetches tell otherwise.
+const END_AGE: Duration = Duration::from_secs(5);
 
 /// Reads one assigned partition. Dropping it gives the partition up.
 pub struct PartitionReader {
@@ -36,6 +38,8 @@ pub struct PartitionReader {
     /// An error found behind records that were still to be counted: the next take gives it.
     fault: Option<SourceError>,
     skipped: u64,
+    /// When the end was last told by a fetch, or asked for.
+    end_told: Instant,
     buffer: Buffer,
     headers: Vec<Header<'static>>,
     _held: Held,
@@ -49,7 +53,8 @@ impl fmt::Debug for PartitionReader {
 
 impl PartitionReader {
     pub(super) fn new(partition: SourcePartition, queue: Arc<Queue>, held: Held, timeout: Duration) -> Self {
-        let control = Control { partition: partition.clone(), queue, timeout, wanted: AtomicU64::new(0) };
+        let control =
+            Control { partition: partition.clone(), queue, timeout, wanted: AtomicU64::new(0), end: AtomicU64::new(0) };
         PartitionReader {
             partition,
             control: Arc::new(control),
@@ -58,6 +63,7 @@ impl PartitionReader {
             end: None,
             fault: None,
             skipped: 0,
+            end_told: Instant::now(),
             buffer: Buffer::default(),
             headers: Vec::new(),
             _held: held,
@@ -190,6 +196,9 @@ impl PartitionReader {
         state.position = self.position;
         state.shown = shown.or(state.shown);
         drop(state);
+        if taken.records > 0 {
+            self.end_told = Instant::now();
+        }
         debug_assert!(self.position >= Some(start), "a position never goes back but by a start");
         match self.fault.take() {
             Some(fault) if taken.records == 0 => {
@@ -209,11 +218,12 @@ impl PartitionReader {
         self.position
     }
 
-    /// The end of the partition as of the last fetch, as far as it can be read: what lies behind the beginning of an open
-    /// transaction cannot ([`PartitionReader::held_back`]). Asks nobody.
+    /// The end of the partition as of the last fetch, or of the last answer to [`PartitionReader::look_at_end`], as far as it
+    /// can be read: what lies behind the beginning of an open transaction cannot ([`PartitionReader::held_back`]). Asks nobody.
     pub fn high_watermark(&self) -> Option<Offset> {
-        let end = self.control.queue.cached_high_watermark()?;
-        Some(self.last_stable(end).unwrap_or(end))
+        let fetched = self.control.queue.cached_high_watermark().map(|end| self.last_stable(end).unwrap_or(end));
+        // The brokers name the end that can be read.
+        fetched.max(Some(self.control.end.load(Ordering::Relaxed)).filter(|end| *end > 0))
     }
 
     /// How many offsets at the end cannot be read, since a transaction is open.
@@ -226,6 +236,22 @@ impl PartitionReader {
     fn last_stable(&self, end: Offset) -> Option<Offset> {
         let position = self.position.filter(|position| self.end == Some(*position) && *position < end)?;
         self.control.queue.is_empty().then_some(position)
+    }
+
+    /// Asks the brokers where the partition ends, without waiting for the answer, where nothing was taken for a while:
+    /// librdkafka fetches nothing while its queue is full or the partition paused, and a lag would stand still.
+    pub fn look_at_end(&mut self) {
+        if self.end_told.elapsed() < END_AGE.max(self.control.timeout) {
+            return;
+        }
+        self.end_told = Instant::now();
+        let control = Arc::clone(&self.control);
+        tokio::spawn(run_blocking(move || {
+            // Without an answer what is known stays; the next question comes in its time.
+            let (_, end) = control.ask().watermarks()?;
+            control.end.fetch_max(end, Ordering::Relaxed);
+            Ok(())
+        }));
     }
 
     /// How many offsets lie between `position` (the checkpoint's, or this reader's) and the end as of the last fetch.
@@ -309,6 +335,8 @@ struct Control {
     timeout: Duration,
     /// The last start or stop that was asked for: one that was given up by its caller must not come in after it.
     wanted: AtomicU64,
+    /// The end of the partition, as it was last asked for; 0 where it never was.
+    end: AtomicU64,
 }
 
 impl Control {
