@@ -13,6 +13,7 @@ mod batch;
 mod batches;
 mod budget;
 mod flow;
+mod growth;
 mod hands;
 mod identity;
 mod key_space;
@@ -54,9 +55,6 @@ use crate::shutdown::{self, Exit};
 use crate::source::{Leave, Notice, Reader, SourceError};
 use crate::status::{BridgeState, StatusBoard};
 use crate::translate::{AvroTranslator, Contract, JsonPlan, Translator};
-
-/// How often the target is asked for its partition count.
-const ROUTING_CHECK: Duration = Duration::from_secs(30);
 
 /// How long leaving the sources may take when another instance owns the keys.
 const STAND_BY: Duration = Duration::from_secs(10);
@@ -138,6 +136,8 @@ pub(crate) struct Bridge {
     /// Tells who owns the keys, where the sources share them.
     key_space: Option<mpsc::UnboundedReceiver<Ownership>>,
     controls: mpsc::Receiver<Control>,
+    /// Tells of targets that have other numbers of partitions.
+    growth: mpsc::UnboundedReceiver<Routing>,
     flows: BTreeMap<FlowKey, Running>,
     /// Revoked partitions that still drain.
     leaving: Vec<(FlowKey, JoinHandle<()>)>,
@@ -149,7 +149,6 @@ pub(crate) struct Bridge {
 impl Bridge {
     async fn run(mut self, mut stop: shutdown::Stop) -> Exit {
         self.shared.board.set_state(if self.paused { BridgeState::Paused } else { BridgeState::Running });
-        let mut routing_check = tokio::time::interval(ROUTING_CHECK);
         let mut beat = tokio::time::interval(Duration::from_secs(1));
         let mut exit = Exit::Clean;
         let deadline = loop {
@@ -179,7 +178,7 @@ impl Bridge {
                     other => self.key_space_is(other),
                 },
                 Some(control) = self.controls.recv() => self.control(control),
-                _ = routing_check.tick() => self.check_routing().await,
+                Some(routing) = self.growth.recv() => self.grown(routing),
                 _ = beat.tick() => {
                     self.beat();
                     if self.has_dead_task() {
@@ -334,28 +333,12 @@ impl Bridge {
         self.key_space = None;
     }
 
-    /// Whether the targets have other numbers of partitions now.
-    async fn check_routing(&mut self) {
-        let before = self.routing.clone();
-        if let Some(partitions) = self.partitions_now(&before.topic).await {
-            self.routing.partitions = partitions;
+    /// The targets have other numbers of partitions now.
+    fn grown(&mut self, routing: Routing) {
+        self.routing = routing;
+        for running in self.flows.values() {
+            let _ = running.orders.send(Order::Routing(self.routing.clone()));
         }
-        for (route, known) in before.routes.iter().enumerate() {
-            if let Some(partitions) = self.partitions_now(&known.topic).await {
-                self.routing.routes[route].partitions = partitions;
-            }
-        }
-        if self.routing != before {
-            tracing::info!(from = ?before, to = ?self.routing, "the targets' partitions changed");
-            for running in self.flows.values() {
-                let _ = running.orders.send(Order::Routing(self.routing.clone()));
-            }
-        }
-    }
-
-    async fn partitions_now(&self, topic: &str) -> Option<u32> {
-        let asked = tokio::time::timeout(Duration::from_secs(5), self.shared.client.partitions(topic));
-        asked.await.ok()?.ok().filter(|partitions| *partitions > 0)
     }
 
     /// Lets go of everything within the deadline: drain, checkpoint, commit, close, leave the group. False where a partition
