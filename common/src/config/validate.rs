@@ -337,7 +337,10 @@ fn check_target(config: &Config) -> Result<(), Problem> {
         return refuse(key, format!("{checkpoints} is where the bridges keep their checkpoints: choose another topic"));
     }
     if target.key_hash.is_some() && target.partition_by != PartitionBy::Key {
-        return refuse("target.key_hash", "is set, but target.partition_by is not \"key\": set that, or leave this out");
+        return refuse(
+            "target.key_hash",
+            "is set, but target.partition_by is not \"key\": set that, or leave this out",
+        );
     }
     let exactly_once = target.guarantee == Guarantee::ExactlyOnce;
     if exactly_once && target.deduplication == Deduplication::Required && config.pulsar.admin_url.is_empty() {

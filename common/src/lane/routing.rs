@@ -181,7 +181,10 @@ mod tests {
         routing.partition_by = PartitionBy::Key { key_hash: KeyHash::JavaString };
         let topics = ["t-partition-0", "t-partition-1", "t-partition-2", "alerts-partition-0", "alerts-partition-1"];
         let topics: Vec<&str> = topics.into_iter().chain(["more", "t-dead-letters"]).collect();
-        assert_eq!(routing.lanes(7), topics.iter().map(|topic| format!("persistent://public/default/{topic}")).collect::<Vec<_>>());
+        assert_eq!(
+            routing.lanes(7),
+            topics.iter().map(|topic| format!("persistent://public/default/{topic}")).collect::<Vec<_>>()
+        );
         // 97 and 98.
         let lane = |route, key: Option<&[u8]>| routing.lane(route, 7, key).0;
         assert_eq!([lane(None, Some(b"a")), lane(None, Some(b"b")), lane(None, Some(b""))], [1, 2, 0]);

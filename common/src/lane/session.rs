@@ -134,7 +134,8 @@ impl Session {
         if Fault::PositionIsHighestSettled.active() {
             return self.highest_settled.map_or(self.next, |highest| self.next.min(highest + 1));
         }
-        let lowest = self.lanes.iter().filter_map(Lane::lowest_unsettled).chain(self.repairs.lowest()).min();
+        let lanes = if Fault::PositionOfOneLane.active() { &self.lanes[..1] } else { &self.lanes };
+        let lowest = lanes.iter().filter_map(Lane::lowest_unsettled).chain(self.repairs.lowest()).min();
         lowest.unwrap_or(self.next)
     }
 
