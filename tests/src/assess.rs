@@ -1,8 +1,8 @@
 //! Compares what was read of the sources with what was read of the target. Pure.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
-use crate::checker::{Settings, Source};
+use crate::checker::{Placement, Settings, Source};
 use crate::expect::Record;
 use crate::groups::{self, Form, Group, Lane, Seen};
 use crate::oracle::Digest;
@@ -51,7 +51,7 @@ impl Assessment<'_> {
             *kept.entry(stranger.clone()).or_default() += count;
         }
         let mut seens = self.by_lane(messages, is_dead_letters);
-        if !is_dead_letters {
+        if !is_dead_letters && self.settings.placement == Placement::BySource {
             self.take_misplaced(&mut seens, messages.partitions.max(1), name);
         }
         let mut lanes = Lanes::new();
@@ -88,7 +88,8 @@ impl Assessment<'_> {
                 let Some(lane) = message.lane else { continue };
                 let ordered = match self.settings.sources.get(lane.0) {
                     Some(Source::Queue { ordered, .. }) => *ordered,
-                    _ => true,
+                    // Places in several partitions cannot be compared.
+                    _ => self.settings.dedupe.is_none() || self.settings.placement == Placement::BySource,
                 };
                 let is_ordered = ordered && !message.repaired;
                 let seen = Seen { lane, place: place as u64, digest: digest(message), is_ordered };
@@ -124,17 +125,16 @@ impl Assessment<'_> {
                 .map(|record| Expected { offset: record.place, digest: record.digest })
                 .collect();
             let seen = seens.remove(&(at, *partition)).unwrap_or_default();
-            let observed: Vec<Observed> = seen
-                .iter()
-                .map(|(_, seen)| Observed { place: seen.place, digest: seen.digest, repaired: !seen.is_ordered })
-                .collect();
-            let mut findings = compare(&expected, &observed);
+            let mut findings = match self.settings.placement {
+                Placement::BySource => compare(&expected, &observed(seen.iter())),
+                Placement::Anywhere => compare_anywhere(&expected, &seen),
+            };
             if self.settings.forgets {
                 findings.retain(|finding| finding.fault != Fault::Extra);
             }
             self.name(&findings, &format!("{name}, {source}/{partition}"));
-            let repaired = observed.iter().filter(|message| message.repaired).count();
-            let mut counts = counts(expected.len(), observed.len(), &findings);
+            let repaired = seen.iter().filter(|(_, seen)| !seen.is_ordered).count();
+            let mut counts = counts(expected.len(), seen.len(), &findings);
             counts.repaired = repaired as u64;
             lanes.insert((source.clone(), *partition), counts);
         }
@@ -185,6 +185,28 @@ impl Assessment<'_> {
         let left = self.settings.named.saturating_sub(self.parity.named.len());
         self.parity.named.extend(findings.iter().take(left).map(|finding| format!("{what}: {finding}")));
     }
+}
+
+fn observed<'s>(seen: impl Iterator<Item = &'s (u32, Seen)>) -> Vec<Observed> {
+    seen.map(|(_, seen)| Observed { place: seen.place, digest: seen.digest, repaired: !seen.is_ordered }).collect()
+}
+
+/// Each record is expected in the partition where it is seen, and each partition by itself in the source's order. Of what
+/// is seen in two the second is too much; what is seen in none is missing in the first.
+fn compare_anywhere(expected: &[Expected], seen: &[(u32, Seen)]) -> Vec<Finding> {
+    let mut places: HashMap<Digest, VecDeque<u32>> = HashMap::new();
+    for (partition, seen) in seen {
+        places.entry(seen.digest).or_default().push_back(*partition);
+    }
+    let mut lanes: BTreeMap<u32, Vec<Expected>> = seen.iter().map(|(partition, _)| (*partition, Vec::new())).collect();
+    for record in expected {
+        let partition = places.get_mut(&record.digest).and_then(VecDeque::pop_front).unwrap_or_default();
+        lanes.entry(partition).or_default().push(*record);
+    }
+    let compare_one = |(partition, expected): (u32, Vec<Expected>)| {
+        compare(&expected, &observed(seen.iter().filter(|(other, _)| *other == partition)))
+    };
+    lanes.into_iter().flat_map(compare_one).collect()
 }
 
 /// One more record of a group. An event arrives once however often it is in the sources; bytes as often as they are.

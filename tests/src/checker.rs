@@ -20,8 +20,10 @@ pub struct Settings {
     pub sources: Vec<Source>,
     /// Pulsar's binary address.
     pub pulsar_url: String,
-    /// The target topic; Kafka partition p is expected in its partition p mod n.
+    /// The target topic.
     pub target: String,
+    /// In which of its partitions (and in which of a route's) records are expected.
+    pub placement: Placement,
     /// Records that belong elsewhere; in the order of their names.
     pub routes: Vec<Route>,
     /// The dead-letter topic.
@@ -48,6 +50,16 @@ pub struct Settings {
     pub generation: u32,
     /// How many findings to name.
     pub named: usize,
+}
+
+/// Where in a partitioned topic the records of a Kafka partition are expected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Placement {
+    /// Those of partition p in partition p mod n.
+    BySource,
+    /// In any: those that are in one partition are in the source's order there. For records that went by their keys, and
+    /// where the routing has changed.
+    Anywhere,
 }
 
 /// A source of the bridge.
@@ -121,6 +133,7 @@ impl Settings {
             sources,
             pulsar_url: pulsar_url.to_owned(),
             target: target.to_owned(),
+            placement: Placement::BySource,
             routes: Vec::new(),
             dead_letters: format!("{target}-dead-letters"),
             contract: contract.into(),

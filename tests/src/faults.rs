@@ -80,6 +80,12 @@ impl PulsarAdmin {
         send(Method::PUT, &format!("{}/{}/partitions", self.url, path(topic)), &json!(partitions)).await.map(drop)
     }
 
+    /// Gives a partitioned topic more partitions.
+    pub async fn grow_topic(&self, topic: &str, partitions: u32) -> Result<()> {
+        let url = format!("{}/{}/partitions", self.url, path(topic));
+        send(Method::POST, &url, &json!(partitions)).await.map(drop)
+    }
+
     /// Deletes a partitioned topic with all that it holds.
     pub async fn delete_topic(&self, topic: &str) -> Result<()> {
         let url = format!("{}/{}/partitions?force=true", self.url, path(topic));

@@ -32,7 +32,11 @@ struct Faults {
     cut_in: AtomicI64,
     /// Bytes still to pass before one bit is turned over.
     damage_in: AtomicI64,
+    /// The next batch of at least so many bytes is to be damaged, and the broker's answers held back from then on.
+    batch_to_damage: AtomicU64,
     stalled: watch::Sender<bool>,
+    /// Nothing that the broker says goes through.
+    is_broker_silent: watch::Sender<bool>,
     passed: AtomicU64,
     cuts: AtomicU64,
     refuses: AtomicBool,
@@ -46,7 +50,9 @@ impl Proxy {
         let faults = Arc::new(Faults {
             cut_in: AtomicI64::new(NEVER),
             damage_in: AtomicI64::new(NEVER),
+            batch_to_damage: AtomicU64::new(0),
             stalled: watch::Sender::new(false),
+            is_broker_silent: watch::Sender::new(false),
             passed: AtomicU64::new(0),
             cuts: AtomicU64::new(0),
             refuses: AtomicBool::new(false),
@@ -68,6 +74,18 @@ impl Proxy {
     /// Turns over one bit of the so-manieth byte from now on.
     pub fn damage_after(&self, bytes: u32) {
         self.faults.damage_in.store(i64::from(bytes), Ordering::SeqCst);
+    }
+
+    /// Turns over one bit in the body of the next batch of at least so many bytes, and nothing else: the broker refuses this
+    /// batch alone. From that moment on nothing that the broker says comes through, so that the bridge goes on sending
+    /// and does not know.
+    pub fn damage_batch_unnoticed(&self, at_least_bytes: u32) {
+        self.faults.batch_to_damage.store(u64::from(at_least_bytes), Ordering::SeqCst);
+    }
+
+    /// Whether that has happened.
+    pub fn is_batch_damaged(&self) -> bool {
+        *self.faults.is_broker_silent.borrow()
     }
 
     /// Holds back everything in both directions, connections open, until told otherwise.
@@ -150,12 +168,14 @@ async fn flowing(faults: &Faults) {
 
 async fn send_up(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, faults: &Faults) -> std::io::Result<()> {
     let mut buffer = vec![0; 64 << 10];
+    let mut frames = Frames::default();
     loop {
         let count = from.read(&mut buffer).await?;
         if count == 0 {
             return Ok(());
         }
         flowing(faults).await;
+        frames.pass(&mut buffer[..count], faults);
         if let Some(at) = due(&faults.damage_in, count) {
             buffer[at] ^= 1;
         }
@@ -166,6 +186,60 @@ async fn send_up(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, faults: &Fault
         }
         to.write_all(&buffer[..count]).await?;
         faults.passed.fetch_add(count as u64, Ordering::SeqCst);
+    }
+}
+
+/// Where the client's bytes stand in its frames: `[total: 4 bytes][command size: 4 bytes][command][...]`, and a command begins
+/// with its type.
+#[derive(Debug, Default)]
+struct Frames {
+    /// The first bytes of the frame that is passing.
+    head: Vec<u8>,
+    /// The bytes of it that are still to come, once its size is known.
+    left: usize,
+    is_to_be_damaged: bool,
+}
+
+/// What is looked at of a frame: the sizes, and the command's type, which is its first field.
+const HEAD_BYTES: usize = 10;
+/// `BaseCommand.type` SEND.
+const SEND: [u8; 2] = [0x08, 6];
+
+impl Frames {
+    /// Looks at what passes, and turns over a bit in the last byte of a batch that is to be damaged.
+    fn pass(&mut self, bytes: &mut [u8], faults: &Faults) {
+        let mut at = 0;
+        while at < bytes.len() {
+            if self.head.len() < HEAD_BYTES {
+                self.head.push(bytes[at]);
+                at += 1;
+                if self.head.len() == HEAD_BYTES {
+                    self.begin(faults);
+                }
+            } else {
+                let taken = self.left.min(bytes.len() - at);
+                at += taken;
+                self.left -= taken;
+                if self.left == 0 && self.is_to_be_damaged {
+                    bytes[at - 1] ^= 1;
+                    self.is_to_be_damaged = false;
+                }
+            }
+            if self.head.len() == HEAD_BYTES && self.left == 0 {
+                self.head.clear();
+            }
+        }
+    }
+
+    fn begin(&mut self, faults: &Faults) {
+        let total = u32::from_be_bytes([self.head[0], self.head[1], self.head[2], self.head[3]]) as usize;
+        self.left = (4 + total).saturating_sub(HEAD_BYTES);
+        let wanted = faults.batch_to_damage.load(Ordering::SeqCst);
+        if wanted > 0 && total as u64 >= wanted && self.head[8..] == SEND {
+            faults.batch_to_damage.store(0, Ordering::SeqCst);
+            self.is_to_be_damaged = true;
+            faults.is_broker_silent.send_replace(true);
+        }
     }
 }
 
@@ -194,6 +268,8 @@ async fn send_down(
             return to.write_all(&held).await;
         }
         flowing(faults).await;
+        // The sender lives as long as we do.
+        let _ = faults.is_broker_silent.subscribe().wait_for(|silent| !silent).await;
         held.extend_from_slice(&buffer[..count]);
         let ready = replace(&mut held, theirs, ours);
         to.write_all(&held[..ready]).await?;
@@ -279,6 +355,31 @@ mod tests {
         stream.read_exact(&mut heard).await.unwrap();
         assert_eq!(&heard, b"aa`a");
         assert!(!proxy.is_damage_pending());
+    }
+
+    /// A frame of so many bytes in all, of this type.
+    fn frame(kind: u8, bytes: usize) -> Vec<u8> {
+        let mut frame = vec![7; bytes];
+        frame[..4].copy_from_slice(&(bytes as u32 - 4).to_be_bytes());
+        frame[4..8].copy_from_slice(&2u32.to_be_bytes());
+        frame[8..10].copy_from_slice(&[0x08, kind]);
+        frame
+    }
+
+    #[tokio::test]
+    async fn one_batch_is_damaged_in_its_last_byte_and_no_answer_comes() {
+        let proxy = Proxy::before(&echo().await).await.unwrap();
+        let sent = [frame(18, 500), frame(6, 99), frame(6, 300), frame(6, 300)].concat();
+        proxy.damage_batch_unnoticed(100);
+        let (mut frames, mut passed) = (Frames::default(), sent.clone());
+        passed.chunks_mut(7).for_each(|bytes| frames.pass(bytes, &proxy.faults));
+        let damaged: Vec<usize> = (0..sent.len()).filter(|at| sent[*at] != passed[*at]).collect();
+        assert_eq!(damaged, [500 + 99 + 300 - 1]);
+        assert!(proxy.is_batch_damaged());
+        let mut stream = connect(&proxy).await;
+        stream.write_all(b"ab").await.unwrap();
+        let answer = tokio::time::timeout(std::time::Duration::from_millis(100), stream.read_u8()).await;
+        assert!(answer.is_err(), "an answer came");
     }
 
     #[test]

@@ -75,11 +75,12 @@ pub enum ContractMode {
 /// How a target partition is chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
-#[non_exhaustive]
 pub enum PartitionBy {
     /// Source partition modulo target partitions: keeps the order of the whole source partition.
     #[default]
     Source,
+    /// The record's key, as Pulsar's own producers do it: keeps the order of each key.
+    Key,
 }
 
 /// How batches are compressed.

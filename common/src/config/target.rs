@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::TopicName;
 use super::choices::*;
 use super::sections::list;
+use crate::lane::{self, KeyHash};
 use crate::translate::OnUnknownField;
 
 /// `[contract]`
@@ -31,9 +32,15 @@ pub struct ContractSection {
 pub struct TargetSection {
     /// The topic: `persistent://tenant/namespace/name`.
     pub topic: TopicName,
-    /// `"source"`: source partition modulo target partitions, which keeps the order of the whole source partition.
+    /// `"source"`: source partition modulo target partitions, which keeps the order of the whole source partition. `"key"`: the key's
+    /// hash modulo target partitions, as Pulsar's own producers do it, which keeps the order of each key; records without a key go as
+    /// with `"source"`.
     #[serde(default, deserialize_with = "choice")]
     pub partition_by: PartitionBy,
+    /// With `partition_by = "key"`, Pulsar's name for the hash: `"java-string"` (`JavaStringHash`, the Java client's default, and what is
+    /// taken where this is unset), or `"murmur3"` (`Murmur3_32Hash`).
+    #[serde(default, deserialize_with = "some_choice")]
+    pub key_hash: Option<KeyHash>,
     /// `"lz4"`, `"zstd"` or `"none"`.
     #[serde(default, deserialize_with = "choice")]
     pub compression: Compression,
@@ -47,6 +54,16 @@ pub struct TargetSection {
     /// trusting the bridge. Always so for records from RabbitMQ queues.
     #[serde(default)]
     pub digest: bool,
+}
+
+impl TargetSection {
+    /// What decides the target partition of a record.
+    pub(crate) fn partition_by(&self) -> lane::PartitionBy {
+        match self.partition_by {
+            PartitionBy::Source => lane::PartitionBy::Source,
+            PartitionBy::Key => lane::PartitionBy::Key { key_hash: self.key_hash.unwrap_or_default() },
+        }
+    }
 }
 
 /// `[route.<name>]`: records with a certain field go to another topic, instead of the target.

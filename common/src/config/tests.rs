@@ -65,6 +65,17 @@ fn the_smallest_configuration_has_sane_defaults() {
 }
 
 #[test]
+fn the_hash_of_keys_is_the_java_client_s_and_belongs_to_partition_by_key() {
+    use crate::lane::{KeyHash, PartitionBy};
+    let of = |variables: &[_]| demo_with("").load(variables).map(|config| config.target.partition_by());
+    let (by, hash) = (("BRIDGE__TARGET__PARTITION_BY", "key"), ("BRIDGE__TARGET__KEY_HASH", "murmur3"));
+    assert_eq!(of(&[]).unwrap(), PartitionBy::Source);
+    assert_eq!(of(&[by]).unwrap(), PartitionBy::Key { key_hash: KeyHash::JavaString });
+    assert_eq!(of(&[by, hash]).unwrap(), PartitionBy::Key { key_hash: KeyHash::Murmur3 });
+    assert!(of(&[hash]).unwrap_err().to_string().contains("target.key_hash"));
+}
+
+#[test]
 fn the_shipped_configuration_is_valid() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config");
     let streams = streams_in(&dir).unwrap();

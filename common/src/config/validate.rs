@@ -336,6 +336,12 @@ fn check_target(config: &Config) -> Result<(), Problem> {
         let key = if target.topic == checkpoints { "target.topic" } else { "dead_letters.topic" };
         return refuse(key, format!("{checkpoints} is where the bridges keep their checkpoints: choose another topic"));
     }
+    if target.key_hash.is_some() && target.partition_by != PartitionBy::Key {
+        return refuse(
+            "target.key_hash",
+            "is set, but target.partition_by is not \"key\": set that, or leave this out",
+        );
+    }
     let exactly_once = target.guarantee == Guarantee::ExactlyOnce;
     if exactly_once && target.deduplication == Deduplication::Required && config.pulsar.admin_url.is_empty() {
         return refuse(

@@ -33,6 +33,12 @@ impl Partition {
         place
     }
 
+    /// The lane of a record that was admitted and translated, has this key and takes this route.
+    pub fn lane(&self, route: Option<usize>, key: Option<&[u8]>) -> LaneId {
+        let Phase::Running(session) = &self.phase else { unreachable!("only a running partition places records") };
+        session.routing.lane(route, self.setup.source_partition, key)
+    }
+
     /// Whether an admitted record goes by a repair, not into the lane's open batch.
     pub fn needs_repair(&self, lane: LaneId, offset: Offset) -> bool {
         matches!(&self.phase, Phase::Running(session) if !session.lanes[lane.0].is_above_border(offset))

@@ -52,11 +52,19 @@ pub enum Fault {
     ReuseCounter,
     /// After a change of routing the topics that are no lanes any more are not read back.
     ForgetFormerLanes,
+    /// The routing changes as soon as another is wanted, though records are under way under the present one.
+    ChangeRoutingUnsettled,
+    /// What decides the target partition is taken from the configuration, not from the checkpoint.
+    ForgetMode,
+    /// A repair takes records of several lanes.
+    RepairAcrossLanes,
+    /// The position is the first lane's, whatever lies unsettled in the others.
+    PositionOfOneLane,
 }
 
 impl Fault {
     /// All of them, for the test that breaks each.
-    pub const ALL: [Fault; 22] = [
+    pub const ALL: [Fault; 26] = [
         Fault::StartAtLastSequenceId,
         Fault::PositionIsHighestSettled,
         Fault::TrustLastSequenceId,
@@ -79,6 +87,10 @@ impl Fault {
         Fault::AckBeforeReceipt,
         Fault::ReuseCounter,
         Fault::ForgetFormerLanes,
+        Fault::ChangeRoutingUnsettled,
+        Fault::ForgetMode,
+        Fault::RepairAcrossLanes,
+        Fault::PositionOfOneLane,
     ];
 
     /// Whether this fault is switched on in this thread.

@@ -42,6 +42,7 @@ mod confirming;
 mod fast_path;
 mod fault;
 mod former;
+mod key_hash;
 mod leaving;
 mod offsets;
 mod open_lane;
@@ -65,6 +66,7 @@ mod window;
 
 pub use checkpoint::{Checkpoint, FormerLane, LaneId, Mark, RepairIntent};
 pub use fault::Fault;
+pub use key_hash::KeyHash;
 pub use offsets::OffsetSet;
 pub use partition::{Partition, PhaseName};
 pub use reasons::{Evidence, LastKnown, NotOpened, Note, SendFailure, Stop, Why};

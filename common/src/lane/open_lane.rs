@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 
 use super::checkpoint::Mark;
 use super::fault::Fault;
-use super::setup::Limits;
 use super::step::Tag;
 use super::window::{Settled, Window};
 use crate::record::{MessageId, Offset};
@@ -101,11 +100,11 @@ impl Lane {
         bytes: usize,
         max_records: u32,
         suspects: Option<(Offset, Offset)>,
-        limits: &Limits,
+        batch_bytes: usize,
     ) -> bool {
         self.batch.is_some_and(|batch| {
             let suspect_before = suspects.is_some_and(|(_, highest)| batch.highest <= highest);
-            batch.records >= max_records || batch.bytes + bytes > limits.batch_bytes || suspect_before
+            batch.records >= max_records || batch.bytes + bytes > batch_bytes || suspect_before
         })
     }
 

@@ -301,7 +301,10 @@ impl Opening {
     /// Acquires every name that may lie in a target: lanes of the stored routing, repairs of the stored checkpoint.
     fn seek(&mut self, tags: &mut Tags, actions: &mut Vec<Action>) {
         self.stage = Stage::Seeking;
-        let stored = self.checkpoint.as_ref().map(|checkpoint| checkpoint.routing.clone());
+        let mut stored = self.checkpoint.as_ref().map(|checkpoint| checkpoint.routing.clone());
+        if let (Some(stored), true) = (&mut stored, Fault::ForgetMode.active()) {
+            stored.partition_by = self.wanted.partition_by;
+        }
         self.routing = stored.filter(|_| !Fault::SwitchRoutingAtOnce.active()).unwrap_or_else(|| self.wanted.clone());
         let topics = self.routing.lanes(self.terms.source_partition);
         for (lane, topic) in topics.iter().enumerate() {

@@ -58,7 +58,8 @@ impl Repairs {
         let growing =
             if self.line.len() > 1 || self.progress == Progress::Waiting { self.line.back_mut() } else { None };
         if let Some(repair) = growing {
-            let fits = repair.intent.lane == lane && repair.records < max_records && repair.bytes + bytes <= max_bytes;
+            let is_same = repair.intent.lane == lane || Fault::RepairAcrossLanes.active();
+            let fits = is_same && repair.records < max_records && repair.bytes + bytes <= max_bytes;
             if fits {
                 assert!(offset > repair.intent.highest, "ids rise in a repair");
                 repair.intent.highest = offset;

@@ -6,13 +6,20 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use super::checkpoint::LaneId;
+use super::key_hash::KeyHash;
 
 /// What decides the target partition of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(tag = "partition_by", rename_all = "snake_case")]
 pub enum PartitionBy {
     /// The source partition, modulo the target's partitions: the order of the whole source partition is kept.
     Source,
+    /// The record's key, as Pulsar's own producers do it: the order of each key is kept. A record without a key goes by the
+    /// source partition.
+    Key {
+        /// How the key becomes a number.
+        key_hash: KeyHash,
+    },
 }
 
 /// A part of a stream that goes to a topic of its own.
@@ -32,6 +39,7 @@ pub struct Route {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Routing {
     /// What decides.
+    #[serde(flatten)]
     pub partition_by: PartitionBy,
     /// The target topic, without a partition.
     pub topic: String,
@@ -46,15 +54,21 @@ pub struct Routing {
 
 impl Routing {
     /// The topics (with partition) of the lanes of one source partition: the target's, those of the routes, the dead
-    /// letters' last.
+    /// letters' last. By key, every partition of a topic is one.
     /// Invariant: no topic is in it twice. A producer's name has one sequence per topic, so routes that lead to the same
     /// topic, or to the target itself, share a lane.
     pub fn lanes(&self, source_partition: u32) -> Vec<String> {
-        let with_partition = |(topic, partitions): (&str, u32)| match partitions {
-            0 => topic.to_owned(),
-            partitions => format!("{topic}-partition-{}", source_partition % partitions),
-        };
-        self.topics().into_iter().map(with_partition).collect()
+        let mut lanes = Vec::new();
+        for (topic, partitions) in self.topics() {
+            match (partitions, self.partition_by) {
+                (0, _) => lanes.push(topic.to_owned()),
+                (_, PartitionBy::Source) => lanes.push(format!("{topic}-partition-{}", source_partition % partitions)),
+                (_, PartitionBy::Key { .. }) => {
+                    lanes.extend((0..partitions).map(|partition| format!("{topic}-partition-{partition}")));
+                }
+            }
+        }
+        lanes
     }
 
     /// The distinct topics with their numbers of partitions. Of a topic that is named twice the first number counts.
@@ -70,13 +84,22 @@ impl Routing {
         topics
     }
 
-    fn lane_of(&self, topic: &str) -> LaneId {
-        let PartitionBy::Source = self.partition_by;
+    /// The first lane of a topic, and how many partitions the topic has.
+    fn first_lane(&self, topic: &str) -> (usize, u32) {
         if topic == self.topic {
-            return LaneId(0);
+            return (0, self.partitions);
         }
-        let topics = self.topics();
-        LaneId(topics.iter().position(|(other, _)| *other == topic).expect("every topic of a routing has a lane"))
+        let mut first = 0;
+        for (other, partitions) in self.topics() {
+            if other == topic {
+                return (first, partitions);
+            }
+            first += match self.partition_by {
+                PartitionBy::Source => 1,
+                PartitionBy::Key { .. } => partitions.max(1) as usize,
+            };
+        }
+        unreachable!("every topic of a routing has a lane")
     }
 
     /// The first route that a record takes, by the texts that `value` finds in its fields; `None`: to the target topic.
@@ -87,17 +110,24 @@ impl Routing {
         })
     }
 
-    /// The lane of a record that was translated, and takes this route (`None`: to the target topic).
-    pub fn lane(&self, route: Option<usize>) -> LaneId {
-        match route.and_then(|route| self.routes.get(route)) {
-            None => LaneId(0),
-            Some(route) => self.lane_of(&route.topic),
-        }
+    /// The lane of a record of this source partition that was translated, has this key, and takes this route (`None`: to the
+    /// target topic).
+    pub fn lane(&self, route: Option<usize>, source_partition: u32, key: Option<&[u8]>) -> LaneId {
+        let topic = route.and_then(|route| self.routes.get(route)).map_or(&self.topic, |route| &route.topic);
+        let (first, partitions) = self.first_lane(topic);
+        let partition = match (self.partition_by, key) {
+            // A topic has one lane.
+            (PartitionBy::Source, _) => 0,
+            _ if partitions == 0 => 0,
+            (PartitionBy::Key { .. }, None) => source_partition % partitions,
+            (PartitionBy::Key { key_hash }, Some(key)) => key_hash.of(key) % partitions,
+        };
+        LaneId(first + partition as usize)
     }
 
     /// The lane of a dead letter.
     pub fn dead_letter_lane(&self) -> LaneId {
-        self.lane_of(&self.dead_letters)
+        LaneId(self.first_lane(&self.dead_letters).0)
     }
 }
 
@@ -127,7 +157,7 @@ mod tests {
             routing.lanes(7),
             ["persistent://public/default/t-partition-1", "persistent://public/default/t-dead-letters"]
         );
-        assert_eq!((routing.lane(None), routing.dead_letter_lane()), (LaneId(0), LaneId(1)));
+        assert_eq!((routing.lane(None, 7, Some(b"k")), routing.dead_letter_lane()), (LaneId(0), LaneId(1)));
         routing.partitions = 0;
         assert_eq!(routing.lanes(7)[0], "persistent://public/default/t");
         assert_eq!(routing.lanes(7).len(), 2);
@@ -139,9 +169,32 @@ mod tests {
         let routing = routing(routes);
         let topics = ["t-partition-1", "alerts-partition-1", "more", "t-dead-letters"];
         assert_eq!(routing.lanes(7), topics.map(|topic| format!("persistent://public/default/{topic}")));
-        let lanes = [None, Some(0), Some(1), Some(2), Some(3)].map(|route| routing.lane(route).0);
+        let lanes = [None, Some(0), Some(1), Some(2), Some(3)].map(|route| routing.lane(route, 7, None).0);
         assert_eq!(lanes, [0, 1, 0, 1, 2]);
         assert_eq!(routing.dead_letter_lane(), LaneId(3));
+    }
+
+    #[test]
+    fn by_key_every_partition_is_a_lane_and_the_key_chooses() {
+        let routes = vec![route("a", "alerts", 2), route("b", "t", 9), route("c", "more", 0)];
+        let mut routing = routing(routes);
+        routing.partition_by = PartitionBy::Key { key_hash: KeyHash::JavaString };
+        let topics = ["t-partition-0", "t-partition-1", "t-partition-2", "alerts-partition-0", "alerts-partition-1"];
+        let topics: Vec<&str> = topics.into_iter().chain(["more", "t-dead-letters"]).collect();
+        assert_eq!(
+            routing.lanes(7),
+            topics.iter().map(|topic| format!("persistent://public/default/{topic}")).collect::<Vec<_>>()
+        );
+        // 97 and 98.
+        let lane = |route, key: Option<&[u8]>| routing.lane(route, 7, key).0;
+        assert_eq!([lane(None, Some(b"a")), lane(None, Some(b"b")), lane(None, Some(b""))], [1, 2, 0]);
+        assert_eq!([lane(Some(0), Some(b"a")), lane(Some(0), Some(b"b"))], [4, 3]);
+        assert_eq!(lane(Some(1), Some(b"b")), 2, "a route to the target has the target's lanes");
+        assert_eq!(lane(Some(2), Some(b"a")), 5);
+        assert_eq!([lane(None, None), lane(Some(0), None)], [1, 4], "without a key by the source partition");
+        assert_eq!(routing.dead_letter_lane(), LaneId(6));
+        routing.partitions = 0;
+        assert_eq!(routing.lane(None, 7, Some(b"b")), LaneId(0));
     }
 
     #[test]
@@ -154,6 +207,20 @@ mod tests {
         assert_eq!(of(&[("event_type", "a"), ("kind", "b")]), Some(0));
         assert_eq!(of(&[("event_type", "b"), ("kind", "b.too")]), Some(1));
         assert_eq!((of(&[("event_type", "b")]), of(&[])), (None, None));
+    }
+
+    #[test]
+    fn the_format_of_routing_by_key_is_golden() {
+        for (key_hash, name) in [(KeyHash::JavaString, "java-string"), (KeyHash::Murmur3, "murmur3")] {
+            let mut routing = routing(Vec::new());
+            routing.partition_by = PartitionBy::Key { key_hash };
+            let golden = format!(
+                "{{\"partition_by\":\"key\",\"key_hash\":\"{name}\",\"topic\":\"persistent://public/default/t\",\"partitions\":3,\
+                 \"dead_letters\":\"persistent://public/default/t-dead-letters\"}}"
+            );
+            assert_eq!(serde_json::to_string(&routing).unwrap(), golden);
+            assert_eq!(serde_json::from_str::<Routing>(&golden).unwrap(), routing);
+        }
     }
 
     /// The routing is part of every checkpoint: an on-wire format.

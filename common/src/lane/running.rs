@@ -121,7 +121,8 @@ impl Partition {
 
     /// What follows from the present state: a change of routing, a repair, a checkpoint, a peek.
     pub(super) fn progress(&mut self, mut session: Box<Session>, now_ms: u64, actions: &mut Vec<Action>) -> Phase {
-        if session.barrier.is_some_and(|barrier| session.next >= barrier) && session.is_settled() {
+        let is_at_barrier = session.barrier.is_some_and(|barrier| session.next >= barrier) && session.is_settled();
+        if is_at_barrier || (session.barrier.is_some() && Fault::ChangeRoutingUnsettled.active()) {
             return self.change_routing(session, now_ms, actions);
         }
         if let Some(why) = self.advance_repair(&mut session, now_ms, actions) {

@@ -10,7 +10,7 @@ use super::open_lane::{Lane, OpenBatch};
 use super::reach::ReachBack;
 use super::refusals::Refusals;
 use super::repair::{Progress, Repairs};
-use super::routing::Routing;
+use super::routing::{PartitionBy, Routing};
 use super::setup::Limits;
 use super::step::Tag;
 use super::window::{Settled, Window};
@@ -134,7 +134,8 @@ impl Session {
         if Fault::PositionIsHighestSettled.active() {
             return self.highest_settled.map_or(self.next, |highest| self.next.min(highest + 1));
         }
-        let lowest = self.lanes.iter().filter_map(Lane::lowest_unsettled).chain(self.repairs.lowest()).min();
+        let lanes = if Fault::PositionOfOneLane.active() { &self.lanes[..1] } else { &self.lanes };
+        let lowest = lanes.iter().filter_map(Lane::lowest_unsettled).chain(self.repairs.lowest()).min();
         lowest.unwrap_or(self.next)
     }
 
@@ -199,6 +200,15 @@ impl Session {
         self.barrier = (*wanted != self.routing).then(|| self.barrier.unwrap_or(above));
     }
 
+    /// The bytes that a batch of one lane may have. Where a partition has many lanes (by key), their open batches share what
+    /// one would hold, down to an eighth each: what is batched and not sent is bounded by nothing else.
+    fn batch_bytes(&self, limits: &Limits) -> usize {
+        match self.routing.partition_by {
+            PartitionBy::Source => limits.batch_bytes,
+            PartitionBy::Key { .. } => limits.batch_bytes / self.lanes.len().clamp(1, 8),
+        }
+    }
+
     /// Chooses the way of an admitted record into its lane. `bytes` is its size there; a record that `is_apart` shares
     /// nothing with those before it.
     pub(super) fn place(
@@ -213,10 +223,10 @@ impl Session {
         let max_records = if suspect || is_apart { 1 } else { limits.batch_records };
         let slot = &self.lanes[lane.0];
         if !slot.is_above_border(offset) {
-            let new = self.repairs.collect(lane, offset, bytes, max_records, limits.batch_bytes);
+            let new = self.repairs.collect(lane, offset, bytes, max_records, self.batch_bytes(limits));
             return Place::Repair { new };
         }
-        Place::Append { seal_first: slot.is_full(bytes, max_records, self.suspects, limits) }
+        Place::Append { seal_first: slot.is_full(bytes, max_records, self.suspects, self.batch_bytes(limits)) }
     }
 
     /// The record is in the builder of its lane now.
@@ -233,7 +243,7 @@ impl Session {
         let is_thin = |batch: &OpenBatch| self.next - batch.lowest > 2 * u64::from(limits.batch_records);
         slot.batch.is_some_and(|batch| {
             let suspect = self.suspects.is_some_and(|(_, highest)| batch.lowest <= highest);
-            batch.bytes >= limits.batch_bytes
+            batch.bytes >= self.batch_bytes(limits)
                 || batch.records >= limits.batch_records
                 || (slot.window.len() == 0 && (drained || is_thin(&batch) || !self.can_take(limits)))
                 || suspect

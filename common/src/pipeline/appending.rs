@@ -34,7 +34,7 @@ impl Batches {
     ) {
         let bytes = self.body.len() + size_beside_body(record);
         let routing = core.routing().expect("records are admitted by an open partition");
-        let lane = routing.lane(self.route(record, routing));
+        let lane = core.lane(self.route(record, routing), record.key);
         let body = std::mem::take(&mut self.body);
         let message = OutgoingMessage {
             sequence_id: record.offset,

@@ -13,6 +13,7 @@ mod batch;
 mod batches;
 mod budget;
 mod flow;
+mod growth;
 mod hands;
 mod holders;
 mod identity;
@@ -56,9 +57,6 @@ use crate::shutdown::{self, Exit};
 use crate::source::{Leave, Notice, Reader, SourceError};
 use crate::status::{BridgeState, StatusBoard};
 use crate::translate::{AvroTranslator, Contract, JsonPlan, Translator};
-
-/// How often the target is asked for its partition count.
-const ROUTING_CHECK: Duration = Duration::from_secs(30);
 
 /// Joining a source, or joining it again, takes so long without anything being wrong.
 const JOINING: Duration = Duration::from_secs(5);
@@ -142,13 +140,11 @@ pub(crate) struct Bridge {
     /// Sources that were joined again.
     rejoined: mpsc::UnboundedReceiver<(usize, Result<Membership, Problem>)>,
     rejoined_in: mpsc::UnboundedSender<(usize, Result<Membership, Problem>)>,
-    /// What the targets' partition counts are now, and who asks for them.
-    counted: mpsc::UnboundedReceiver<Routing>,
-    counted_in: mpsc::UnboundedSender<Routing>,
-    counting: Option<JoinHandle<()>>,
     /// Tells who owns the keys, where the sources share them.
     key_space: Option<mpsc::UnboundedReceiver<Ownership>>,
     controls: mpsc::Receiver<Control>,
+    /// Tells of targets that have other numbers of partitions.
+    growth: mpsc::UnboundedReceiver<Routing>,
     flows: BTreeMap<FlowKey, Running>,
     /// Revoked partitions that still drain.
     leaving: Vec<(FlowKey, JoinHandle<()>)>,
@@ -164,7 +160,6 @@ pub(crate) struct Bridge {
 impl Bridge {
     async fn run(mut self, mut stop: shutdown::Stop) -> Exit {
         self.shared.board.set_state(if self.paused { BridgeState::Paused } else { BridgeState::Running });
-        let mut routing_check = tokio::time::interval(ROUTING_CHECK);
         let mut beat = tokio::time::interval(Duration::from_secs(1));
         let mut exit = Exit::Clean;
         let deadline = loop {
@@ -195,8 +190,7 @@ impl Bridge {
                 },
                 Some(control) = self.controls.recv() => self.control(control),
                 Some(unfit) = next(&mut self.fitness) => self.target_is(unfit),
-                _ = routing_check.tick() => self.check_routing(),
-                Some(routing) = self.counted.recv() => self.counted(routing),
+                Some(routing) = self.growth.recv() => self.grown(routing),
                 _ = beat.tick() => {
                     self.beat();
                     if self.has_dead_task() {
@@ -386,32 +380,11 @@ impl Bridge {
         self.key_space = None;
     }
 
-    /// Asks whether the targets have other numbers of partitions now; nobody waits for a broker that does not answer.
-    fn check_routing(&mut self) {
-        if self.counting.as_ref().is_some_and(|task| !task.is_finished()) {
-            return;
-        }
-        let (client, mut routing, counted) =
-            (self.shared.client.clone(), self.routing.clone(), self.counted_in.clone());
-        self.counting = Some(tokio::spawn(async move {
-            let partitions =
-                async |topic: &str| client.partitions(topic).await.ok().filter(|partitions| *partitions > 0);
-            routing.partitions = partitions(&routing.topic).await.unwrap_or(routing.partitions);
-            for route in &mut routing.routes {
-                route.partitions = partitions(&route.topic).await.unwrap_or(route.partitions);
-            }
-            // Nobody listens once the bridge has stopped.
-            let _ = counted.send(routing);
-        }));
-    }
-
-    fn counted(&mut self, routing: Routing) {
-        if self.routing != routing {
-            tracing::info!(from = ?self.routing, to = ?routing, "the targets' partitions changed");
-            self.routing = routing;
-            for running in self.flows.values() {
-                let _ = running.orders.send(Order::Routing(self.routing.clone()));
-            }
+    /// The targets have other numbers of partitions now.
+    fn grown(&mut self, routing: Routing) {
+        self.routing = routing;
+        for running in self.flows.values() {
+            let _ = running.orders.send(Order::Routing(self.routing.clone()));
         }
     }
 

@@ -12,11 +12,11 @@ use super::key_space::{self, Ownership};
 use super::membership::{Membership, Notices};
 use super::sources::{Joined, SourceSettings, Target};
 use super::twins::Twins;
-use super::{Bridge, Shared, target};
+use super::{Bridge, Shared, growth, target};
 use crate::cli::Stream;
 use crate::config::{self, Config};
 use crate::http::{self, Api};
-use crate::lane::{Limits, PartitionBy, Route, Routing};
+use crate::lane::{Limits, Route, Routing};
 use crate::metrics::Metrics;
 use crate::pulsar::{Client, ClientConfig, Compression, Error, SchemaInfo, SchemaKind};
 use crate::retry::Retry;
@@ -66,9 +66,9 @@ pub(super) async fn bridge(stream: Stream, config: Config, mut stop: Stop) -> Re
     shared.board.set_error(None);
     let (routing, sources, (notices_in, notices), key_space) = joined;
     let (rejoined_in, rejoined) = mpsc::unbounded_channel();
-    let (counted_in, counted) = mpsc::unbounded_channel();
     let (paused, revoke_deadline) = (config.stream.paused, revoke_deadline(&config));
     let fitness = target::watch(&config, shared.admin.clone());
+    let growth = growth::watch(shared.client.clone(), routing.clone());
     Ok(Some(Bridge {
         fitness,
         unfit: None,
@@ -80,11 +80,9 @@ pub(super) async fn bridge(stream: Stream, config: Config, mut stop: Stop) -> Re
         notices_in,
         rejoined,
         rejoined_in,
-        counted,
-        counted_in,
-        counting: None,
         key_space,
         controls,
+        growth,
         flows: std::collections::BTreeMap::new(),
         leaving: Vec::new(),
         paused,
@@ -204,7 +202,7 @@ async fn routing(config: &Config, shared: &Shared) -> Result<Routing, Problem> {
         routes.push(Route { field, equals, topic: route.topic.to_string(), partitions });
     }
     Ok(Routing {
-        partition_by: PartitionBy::Source,
+        partition_by: config.target.partition_by(),
         partitions: partitions(&topic, shared).await?,
         topic,
         dead_letters: config.dead_letter_topic().to_string(),

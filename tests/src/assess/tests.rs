@@ -75,6 +75,32 @@ fn what_is_complete_and_in_order_holds() {
 }
 
 #[test]
+fn records_that_may_stand_anywhere_keep_their_order_in_each_partition() {
+    let settings = Settings { placement: Placement::Anywhere, ..settings(vec![kafka(), queue(true)]) };
+    // Of the first source partition some have gone to another target partition.
+    let moved = |world: &mut World, places: [usize; 3]| {
+        let lane = Some((0, 0));
+        let own: Vec<Message> =
+            world.1[0].messages[0].1.iter().filter(|message| message.lane == lane).copied().collect();
+        world.1[0].messages[0].1.retain(|message| places.iter().all(|place| message.digest != own[*place].digest));
+        world.1[0].messages[1].1.extend(places.map(|place| own[place]));
+    };
+    let mut world = sound();
+    moved(&mut world, [3, 4, 9]);
+    assert!(check(&settings, &world).holds(), "{}", check(&settings, &world));
+    let mut wrong = sound();
+    moved(&mut wrong, [3, 9, 4]);
+    assert_eq!(check(&settings, &wrong).target_total().reordered, 1);
+    let twin = world.1[0].messages[0].1[0];
+    world.1[0].messages[2].1.push(twin);
+    let parity = check(&settings, &world);
+    assert_eq!((parity.target_total().missing, parity.holds()), (0, false), "{parity}");
+    world = sound();
+    world.1[0].messages[0].1.remove(0);
+    assert_eq!(check(&settings, &world).target_total().missing, 1);
+}
+
+#[test]
 fn planted_faults_in_every_topic_are_found_and_named() {
     type Plant = fn(&mut Vec<TargetMessages>);
     let plants: [(&str, Plant); 11] = [

@@ -3,7 +3,7 @@
 use bridge_common::lane::{Event, Numbering, Partition, Reach, Setup};
 
 use super::consumer::Consumption;
-use super::plan::{Chaos, ROUTES, SOURCE_PARTITION, TOPICS, prefetch, routing};
+use super::plan::{Chaos, SOURCE_PARTITION, Shape, TOPICS, prefetch, topic_index};
 use super::topic::{Name, Write};
 use super::world::{Due, Inbound, World};
 
@@ -11,7 +11,7 @@ impl World {
     pub(super) fn chaos(&mut self, chaos: Chaos) {
         self.note(|| format!("*** {chaos:?}"));
         let i = self.random.below(self.instances.len() as u64) as usize;
-        let topic = self.random.below(TOPICS.len() as u64) as usize;
+        let topic = self.any_topic();
         match chaos {
             Chaos::Kill => self.kill(i, true),
             Chaos::KillOf(i) => self.kill(i, true),
@@ -51,7 +51,18 @@ impl World {
             Chaos::Purge => self.topics[topic].purge(),
             Chaos::Trim => self.trim(),
             Chaos::ToggleDeduplication => self.toggle_deduplication(topic),
-            Chaos::Repartition => self.repartition(),
+            Chaos::Repartition => {
+                let shape = Shape::any(&mut self.random);
+                self.reshape(shape, 1000);
+            }
+            Chaos::GrowTarget => {
+                let shape = self.shape.grown(&mut self.random);
+                self.reshape(shape, 800);
+            }
+            Chaos::SwitchMode => {
+                let shape = self.shape.switched(&mut self.random);
+                self.reshape(shape, 500);
+            }
             Chaos::Grow => {
                 let more = self.random.between(1, 20);
                 self.available = (self.available + more).min(self.plan.source.len() as u64);
@@ -88,7 +99,7 @@ impl World {
         let mut actions = Vec::new();
         let setup = Setup {
             source_partition: SOURCE_PARTITION,
-            routing: routing(self.partitions, self.routes),
+            routing: self.shape.routing(),
             limits: self.plan.limits.clone(),
             numbering: if self.queue.is_some() { Numbering::Counter } else { Numbering::Offsets },
             reach: Reach { ms: 0, records: if self.queue.is_some() { self.prefetch } else { 0 } },
@@ -175,14 +186,25 @@ impl World {
         }
     }
 
-    fn repartition(&mut self) {
-        self.partitions = self.random.below(5) as u32;
-        self.routes = self.random.below(ROUTES) as u8;
+    /// Another routing is wanted from the next start on, and (so likely, per mille, each) by those who run already.
+    fn reshape(&mut self, shape: Shape, told_per_mille: u64) {
+        self.shape = shape;
         for i in 0..self.instances.len() {
-            let delay = self.random.between(0, 200);
-            let routing = routing(self.partitions, self.routes);
-            self.later(i, delay, Inbound::Event(Event::RoutingWanted { routing }));
+            if self.random.chance(told_per_mille) {
+                let delay = self.random.between(0, 200);
+                self.later(i, delay, Inbound::Event(Event::RoutingWanted { routing: shape.routing() }));
+            }
         }
+    }
+
+    /// A topic: mostly one that records go to now.
+    fn any_topic(&mut self) -> usize {
+        if self.random.chance(300) {
+            return self.random.below(TOPICS.len() as u64) as usize;
+        }
+        let lanes = self.shape.routing().lanes(SOURCE_PARTITION);
+        let index = self.random.below(lanes.len() as u64 + 1) as usize;
+        lanes.get(index).map_or(0, |topic| topic_index(topic))
     }
 
     /// No more faults: whoever is frozen wakes, the source is complete, and somebody runs.

@@ -2,7 +2,7 @@
 
 use bridge_common::lane::{Admit, Event, LaneId, Place};
 
-use super::plan::{RECORD_BYTES, RECORD_KINDS, Slot};
+use super::plan::{RECORD_BYTES, Slot, route_of};
 use super::world::{Inbound, World};
 
 impl World {
@@ -59,16 +59,14 @@ impl World {
 
     /// A record (or message) that was admitted goes to its lane, under this id.
     pub(super) fn load(&mut self, i: usize, id: u64, record: u64, admit: Admit) {
-        let Slot::Record { broken, kind, .. } = self.plan.source[record as usize] else { return };
+        let slot = self.plan.source[record as usize];
+        let Slot::Record { broken, kind, .. } = slot else { return };
         let instance = &mut self.instances[i];
         let Some(partition) = &mut instance.partition else { return };
         let routing = partition.routing().expect("a partition that takes records has a routing");
         let is_dead = admit == Admit::Refused || broken >> instance.contract & 1 == 1;
-        let lane = if is_dead {
-            routing.dead_letter_lane()
-        } else {
-            routing.lane(routing.route(|_| Some(RECORD_KINDS[usize::from(kind)].into())))
-        };
+        let lane =
+            if is_dead { routing.dead_letter_lane() } else { partition.lane(route_of(routing, kind), slot.key()) };
         let place = partition.place(lane, id, RECORD_BYTES, false);
         self.put(i, lane, id, place);
     }

@@ -1,15 +1,28 @@
 //! What one seed stands for: the source, the limits, and what happens when.
 
-use bridge_common::lane::{Limits, PartitionBy, Route, Routing};
+use bridge_common::lane::{KeyHash, Limits, PartitionBy, Route, Routing};
 
 use super::random::Random;
 
 /// The source partition's number: its target partition differs for most partition counts.
 pub const SOURCE_PARTITION: u32 = 7;
 /// All topics of the model; the first is the checkpoint topic, the second the dead letters'.
-pub const TOPICS: [&str; 7] = ["checkpoints", "dead", "t", "t-partition-0", "t-partition-1", "t-partition-3", "r"];
+pub const TOPICS: [&str; 10] = [
+    "checkpoints",
+    "dead",
+    "t",
+    "t-partition-0",
+    "t-partition-1",
+    "t-partition-2",
+    "t-partition-3",
+    "r",
+    "r-partition-0",
+    "r-partition-1",
+];
 /// What the records are; routes look at it.
 pub const RECORD_KINDS: [&str; 3] = ["plain", "alert", "report"];
+/// The keys of those that have one.
+pub const RECORD_KEYS: [&str; 5] = ["a", "b", "c", "d", ""];
 /// The size of every record.
 pub const RECORD_BYTES: usize = 10;
 
@@ -19,8 +32,18 @@ pub enum Slot {
     /// A control marker, or compacted away.
     Gap,
     /// A record: a bit per contract version under which it cannot be translated, and whether the target's topic refuses
-    /// its size, and which of the kinds it is.
-    Record { broken: u8, oversized: bool, kind: u8 },
+    /// its size, which of the kinds it is, and which of the keys it has.
+    Record { broken: u8, oversized: bool, kind: u8, key: Option<u8> },
+}
+
+impl Slot {
+    /// The key of a record that has one.
+    pub fn key(self) -> Option<&'static [u8]> {
+        match self {
+            Slot::Record { key: Some(key), .. } => Some(RECORD_KEYS[usize::from(key)].as_bytes()),
+            _ => None,
+        }
+    }
 }
 
 /// Something that happens at a time.
@@ -41,6 +64,10 @@ pub enum Chaos {
     Trim,
     ToggleDeduplication,
     Repartition,
+    /// The target, and perhaps the routes' topic, get more partitions.
+    GrowTarget,
+    /// What decides the target partition changes, for those who are told, and from the next start on.
+    SwitchMode,
     Grow,
     SourceFails,
     ForeignWrite,
@@ -69,7 +96,7 @@ pub enum Chaos {
 const QUEUE_KINDS: [(Chaos, u64); 3] =
     [(Chaos::CloseChannel, 8), (Chaos::BlackholeChannel, 4), (Chaos::ChangePrefetch, 6)];
 
-const KINDS: [(Chaos, u64); 20] = [
+const KINDS: [(Chaos, u64); 22] = [
     (Chaos::Kill, 8),
     (Chaos::Start, 10),
     (Chaos::Freeze, 6),
@@ -85,6 +112,8 @@ const KINDS: [(Chaos, u64); 20] = [
     (Chaos::Trim, 3),
     (Chaos::ToggleDeduplication, 1),
     (Chaos::Repartition, 5),
+    (Chaos::GrowTarget, 4),
+    (Chaos::SwitchMode, 4),
     (Chaos::Grow, 8),
     (Chaos::SourceFails, 2),
     (Chaos::ForeignWrite, 4),
@@ -101,8 +130,7 @@ pub struct Plan {
     pub instances: usize,
     pub brokers: usize,
     pub limits: Limits,
-    pub partitions: u32,
-    pub routes: u8,
+    pub shape: Shape,
     /// The source is a queue, and these are the identities of its messages: equal where the publisher has sent one twice.
     pub queue: Option<Vec<u64>>,
     pub prefetch: u64,
@@ -127,7 +155,8 @@ impl Plan {
                 }
                 let broken = if random.chance(broken) { random.between(1, 7) as u8 } else { 0 };
                 let kind = random.below(RECORD_KINDS.len() as u64) as u8;
-                Slot::Record { broken, oversized: random.chance(oversized), kind }
+                let key = random.chance(800).then(|| random.below(RECORD_KEYS.len() as u64) as u8);
+                Slot::Record { broken, oversized: random.chance(oversized), kind, key }
             })
             .collect();
         if random.chance(500) {
@@ -166,6 +195,9 @@ impl Plan {
         if repairs && random.chance(400) {
             chaos.extend(crashes(random, horizon_ms));
         }
+        if random.chance(150) {
+            chaos.extend(changes(random, horizon_ms));
+        }
         chaos.sort_by_key(|(at, _)| *at);
         Self {
             available: random.between(0, source.len() as u64),
@@ -184,8 +216,7 @@ impl Plan {
                 peek_ms: random.pick(&[50, 500, 5000]),
                 leave_ms: random.pick(&[20, 1000, 10_000]),
             },
-            partitions: random.below(5) as u32,
-            routes: random.below(ROUTES) as u8,
+            shape: Shape::any(random),
             prefetch: prefetch(random),
             queue,
             chaos,
@@ -244,6 +275,28 @@ fn crashes(random: &mut Random, horizon_ms: u64) -> Vec<(u64, Chaos)> {
     script
 }
 
+/// Changes of the routing, while an instance runs and while it is down, again and again with more to read.
+fn changes(random: &mut Random, horizon_ms: u64) -> Vec<(u64, Chaos)> {
+    let mut at = random.below(horizon_ms / 2);
+    let mut script = Vec::new();
+    for _ in 0..random.between(1, 4) {
+        let change = random.pick(&[Chaos::GrowTarget, Chaos::SwitchMode, Chaos::Repartition]);
+        let crash = random.chance(700);
+        let steps = [
+            (true, Chaos::Grow),
+            (crash, Chaos::KillOf(0)),
+            (true, change),
+            (crash, Chaos::StartOf(0)),
+            (random.chance(300), Chaos::GrowTarget),
+        ];
+        for (_, chaos) in steps.into_iter().filter(|(is_done, _)| *is_done) {
+            script.push((at, chaos));
+            at = (at + random.between(1, 200)).min(horizon_ms - 1);
+        }
+    }
+    script
+}
+
 /// The identity of each message of a queue: a publisher may have sent some of them twice.
 fn identities(random: &mut Random, length: u64) -> Vec<u64> {
     let twice = random.pick(&[0, 0, 100]);
@@ -258,31 +311,72 @@ pub fn prefetch(random: &mut Random) -> u64 {
 }
 
 /// How many sets of routes there are.
-pub const ROUTES: u64 = 5;
+const ROUTES: u64 = 5;
+/// The most partitions that the target has.
+const PARTITIONS: u32 = 4;
+/// What may decide the target partition.
+const MODES: [PartitionBy; 3] = [
+    PartitionBy::Source,
+    PartitionBy::Key { key_hash: KeyHash::JavaString },
+    PartitionBy::Key { key_hash: KeyHash::Murmur3 },
+];
 
-/// The routing with so many target partitions, and one of the sets of routes.
-pub fn routing(partitions: u32, routes: u8) -> Routing {
-    let route = |kind: usize, topic: &str, partitions| Route {
-        field: "kind".into(),
-        equals: vec![RECORD_KINDS[kind].into()],
-        topic: topic.into(),
-        partitions,
-    };
-    let routes = match routes {
-        1 => vec![route(1, "r", 0)],
-        2 => vec![route(2, "r", 0)],
-        // These share lanes.
-        3 => vec![route(1, "r", 0), route(2, "t", partitions)],
-        4 => vec![route(1, "r", 0), route(2, "r", 0)],
-        _ => Vec::new(),
-    };
-    Routing {
-        partition_by: PartitionBy::Source,
-        topic: TOPICS[2].into(),
-        partitions,
-        dead_letters: TOPICS[1].into(),
-        routes,
+/// What a routing follows from: the target's partitions, one of the sets of routes, and what decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shape {
+    partitions: u32,
+    routes: u8,
+    by: PartitionBy,
+}
+
+impl Shape {
+    /// Any of them; as often by key as not.
+    pub fn any(random: &mut Random) -> Self {
+        Self {
+            partitions: random.below(u64::from(PARTITIONS) + 1) as u32,
+            routes: random.below(ROUTES) as u8,
+            by: random.pick(&[MODES[0], MODES[0], MODES[1], MODES[2]]),
+        }
     }
+
+    /// The same with more partitions; what is not partitioned stays so.
+    pub fn grown(self, random: &mut Random) -> Self {
+        let more = random.between(1, 3) as u32;
+        let partitions = if self.partitions == 0 { 0 } else { (self.partitions + more).min(PARTITIONS) };
+        Self { partitions, ..self }
+    }
+
+    /// The same with something else that decides, perhaps.
+    pub fn switched(self, random: &mut Random) -> Self {
+        Self { by: random.pick(&MODES), ..self }
+    }
+
+    /// The routing.
+    pub fn routing(self) -> Routing {
+        let partitions = self.partitions;
+        let route = |kind: usize, topic: &str, partitions| Route {
+            field: "kind".into(),
+            equals: vec![RECORD_KINDS[kind].into()],
+            topic: topic.into(),
+            partitions,
+        };
+        // It has fewer, and grows with the target.
+        let r = |kind| route(kind, "r", partitions / 2);
+        let routes = match self.routes {
+            1 => vec![r(1)],
+            2 => vec![r(2)],
+            // These share lanes.
+            3 => vec![r(1), route(2, "t", partitions)],
+            4 => vec![r(1), r(2)],
+            _ => Vec::new(),
+        };
+        Routing { partition_by: self.by, topic: TOPICS[2].into(), partitions, dead_letters: TOPICS[1].into(), routes }
+    }
+}
+
+/// The route that a record of this kind takes.
+pub fn route_of(routing: &Routing, kind: u8) -> Option<usize> {
+    routing.route(|_| Some(RECORD_KINDS[usize::from(kind)].into()))
 }
 
 /// The index of a topic by its name.

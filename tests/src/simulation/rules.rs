@@ -1,8 +1,10 @@
 //! The rules, each with its name: what must hold after every step, and what must hold at the end.
 
-use bridge_common::lane::{Checkpoint, Mark};
+use std::collections::HashMap;
 
-use super::plan::{Plan, SOURCE_PARTITION, Slot, topic_index};
+use bridge_common::lane::{Checkpoint, Mark, Routing};
+
+use super::plan::{Plan, SOURCE_PARTITION, Slot, TOPICS, route_of, topic_index};
 use super::queue::Queue;
 use super::topic::{Entry, Name, TopicModel};
 
@@ -26,6 +28,10 @@ pub struct Rules {
     copies: Vec<Vec<(usize, usize)>>,
     first_position: Option<u64>,
     position: Option<u64>,
+    /// The routing of the checkpoint that was stored last, with its lanes.
+    routing: Option<(Routing, Vec<usize>)>,
+    /// Per topic (of whatever partition) and key: the highest record that was stored in order, and where.
+    highest: HashMap<(&'static str, &'static [u8]), (u64, usize, usize)>,
     /// While deduplication was switched in mid-run, Pulsar promises no more than at-least-once.
     pub at_least_once: bool,
     max_intents: usize,
@@ -43,6 +49,8 @@ impl Rules {
             copies: plan.queue.iter().flatten().map(|_| Vec::new()).collect(),
             first_position: None,
             position: None,
+            routing: None,
+            highest: HashMap::new(),
             at_least_once: false,
             max_intents: 32,
             broken: None,
@@ -123,6 +131,12 @@ impl Rules {
                 );
             }
         }
+        for message in entry.messages() {
+            self.is_in_place(topic, *message);
+        }
+        if entry.name == Name::Own && self.identities.is_none() {
+            entry.ids.iter().for_each(|id| self.in_order_of_its_key(topics, topic, *id));
+        }
         if entry.name == Name::Own && !self.at_least_once {
             let readable = topics[topic].trimmed.min(index)..index;
             let before = log[readable]
@@ -132,6 +146,35 @@ impl Rules {
                 .max();
             if before >= Some(entry.ids[0]) {
                 self.broken("order in a lane", format!("{:?} behind {before:?} on topic {topic}", entry.ids));
+            }
+        }
+    }
+
+    /// A record was stored where the routing in force sends it, or in the dead letters: nothing of an earlier routing comes
+    /// any more once another is announced, and no repair goes elsewhere than its records would have.
+    fn is_in_place(&mut self, topic: usize, record: u64) {
+        let (Some((routing, lanes)), Some(slot)) = (&self.routing, self.source.get(record as usize)) else { return };
+        let Slot::Record { kind, .. } = *slot else { return };
+        let lane = routing.lane(route_of(routing, kind), SOURCE_PARTITION, slot.key());
+        let own = lanes[lane.0];
+        if topic != own && lanes.last() != Some(&topic) && !self.at_least_once {
+            let text = format!("record {record} is stored in {}, and belongs into {}", TOPICS[topic], TOPICS[own]);
+            self.broken("a record lies where the routing in force sends it", text);
+        }
+    }
+
+    /// Of the records of one key, what is sent in order is stored in order, whatever the routing was meanwhile.
+    fn in_order_of_its_key(&mut self, topics: &[TopicModel], topic: usize, id: u64) {
+        let Some(key) = self.source.get(id as usize).and_then(|slot| slot.key()).filter(|_| topic > 1) else { return };
+        let name = TOPICS[topic].split("-partition-").next().unwrap_or_default();
+        let place = (id, topic, topics[topic].log.len() - 1);
+        let before = self.highest.insert((name, key), place);
+        if let Some((highest, topic, index)) = before.filter(|(highest, ..)| *highest > id) {
+            self.highest.insert((name, key), (highest, topic, index));
+            // What was trimmed away cannot be known any more.
+            if index >= topics[topic].trimmed && !self.at_least_once {
+                let text = format!("record {id} is stored behind {highest} of the same key");
+                self.broken("order of a key", text);
             }
         }
     }
@@ -190,6 +233,10 @@ impl Rules {
         }
         self.first_position.get_or_insert(position);
         self.position = Some(position);
+        if self.routing.as_ref().is_none_or(|(routing, _)| *routing != checkpoint.routing) {
+            let lanes = checkpoint.routing.lanes(SOURCE_PARTITION).iter().map(|topic| topic_index(topic)).collect();
+            self.routing = Some((checkpoint.routing.clone(), lanes));
+        }
         if let Some(queue) = queue.filter(|_| !self.at_least_once) {
             self.within_reach(topics, checkpoint, queue);
         } else if let Some(missing) =

@@ -7,7 +7,7 @@ use bridge_common::lane::{Action, Checkpoint, Event, NotOpened, Partition, SendF
 use bridge_common::record::MessageId;
 
 use super::consumer::Consumption;
-use super::plan::{Plan, TOPICS};
+use super::plan::{Plan, Shape, TOPICS};
 use super::queue::{FromQueue, Queue, ToQueue};
 use super::random::Random;
 use super::rules::Rules;
@@ -182,8 +182,7 @@ pub struct World {
     pub conns: Vec<Conn>,
     pub instances: Vec<Instance>,
     pub queue: Option<Queue>,
-    pub partitions: u32,
-    pub routes: u8,
+    pub shape: Shape,
     pub prefetch: u64,
     pub contract: u8,
     pub available: u64,
@@ -237,8 +236,7 @@ impl World {
             conns: Vec::new(),
             instances,
             queue: plan.queue.as_ref().map(|_| Queue::new(&plan.source)),
-            partitions: plan.partitions,
-            routes: plan.routes,
+            shape: plan.shape,
             prefetch: plan.prefetch,
             contract: 0,
             available: plan.available,
