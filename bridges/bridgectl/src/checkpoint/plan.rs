@@ -134,11 +134,7 @@ pub(super) fn set(
     let says = if skipped > 0 {
         // What it was recognised by may be gone from the source, with what is skipped.
         to.stamp = None;
-        format!(
-            "{from} -> {position}: up to {skipped} records ({from} to {}) are SKIPPED: they are never published, unless they \
-             were before",
-            position - 1
-        )
+        format!("{from} -> {position}: {} are SKIPPED: never published, unless they were before", range(from, position))
     } else {
         to.checkpoint.marks.iter_mut().for_each(|mark| *mark = Mark::Earliest);
         back(from, position)
@@ -146,10 +142,18 @@ pub(super) fn set(
     Ok(Change { name: name.to_owned(), to: Some(to), skipped, says })
 }
 
+/// Offsets from the first to below the last; not each of them needs to be a record's.
+fn range(first: u64, end: u64) -> String {
+    match end - first {
+        1 => format!("1 record (offset {first})"),
+        records => format!("up to {records} records ({first} to {})", end - 1),
+    }
+}
+
 fn back(from: u64, position: u64) -> String {
     let again = match from - position {
         0 => format!("stays at {position}: what the target holds from there on"),
-        records => format!("{from} -> {position}: up to {records} records ({position} to {})", from - 1),
+        _ => format!("{from} -> {position}: {}", range(position, from)),
     };
     format!(
         "{again} will be looked up in the target again, from its beginning: what is there is skipped, what is not is published \
