@@ -35,7 +35,7 @@ fn blocking<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs real brokers: tests/run"]
 async fn leaders_that_move_freeze_and_die_lose_double_and_reorder_nothing() -> Result<()> {
-    within(seconds(400), async {
+    within(seconds(600), async {
         let three = TopicReplication::Fixed(3);
         let scenario = on_cluster("leaders", SOURCE_PARTITIONS, three, &[("min.insync.replicas", "2")]).await?;
         let cluster = KafkaCluster::of(&scenario.stack);
@@ -89,7 +89,7 @@ fn feed(scenario: &Scenario, records: u64, seed: u64) -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs real brokers: tests/run"]
 async fn a_log_that_an_unclean_election_has_cut_stops_the_partition() -> Result<()> {
-    within(seconds(240), async {
+    within(seconds(400), async {
         // The first node leads, the second follows; the third only votes.
         let copies: [&[i32]; 1] = [&[1, 2]];
         let settings = [("unclean.leader.election.enable", "true"), ("min.insync.replicas", "1")];

@@ -14,9 +14,9 @@ use super::group::{count_partitions, run_blocking};
 use crate::source::{Notice, SourceError};
 
 /// How often they are looked for.
-const LOOK: Duration = Duration::from_secs(10);
+const LOOK: Duration = Duration::from_secs(20);
 /// Seen so many times in a row they are nobody's: after partitions were added, the group is about to share them out.
-const LOOKS: u32 = 3;
+const LOOKS: u32 = 2;
 
 /// Looks for them as long as it lives, and tells.
 pub(super) struct Watch(JoinHandle<()>);
