@@ -146,7 +146,7 @@ async fn brokers_moved_killed_frozen_and_restarted_under_load_lose_double_and_re
     within(seconds(420), async {
         let scenario = Scenario::on_cluster("brokers").await?;
         let servers = &scenario.stack;
-        let generator = Generator::start(Settings { rate: Some(3_000), seed: 50, ..scenario.feed() });
+        let generator = Generator::start(Settings { rate: Some(1_500), seed: 50, ..scenario.feed() });
         let bridge = start(&scenario.settings()).await?;
         progress(&bridge, 5_000.0).await?;
         for _ in 0..if is_full() { 10 } else { 2 } {
@@ -180,7 +180,7 @@ async fn brokers_moved_killed_frozen_and_restarted_under_load_lose_double_and_re
             scenario.say(format!("{broker} has been restarted"));
         }
         all_move(&bridge).await?;
-        scenario.finish(generator, bridge, 50_000).await
+        scenario.finish(generator, bridge, 30_000).await
     })
     .await
 }
@@ -192,12 +192,12 @@ async fn a_bridge_frozen_with_lanes_on_two_brokers_wakes_and_loses_doubles_and_r
         let scenario = Scenario::on_cluster("frozen-two").await?;
         give(&scenario, 0, BROKERS[0]).await?;
         give(&scenario, 1, BROKERS[1]).await?;
-        let generator = Generator::start(Settings { rate: Some(5_000), seed: 51, ..scenario.feed() });
+        let generator = Generator::start(Settings { rate: Some(2_000), seed: 51, ..scenario.feed() });
         let mut settings = with(scenario.settings(), "BRIDGE__KAFKA__SESSION_TIMEOUT_MS", "6000");
         settings.retain(|(name, _)| name != "BRIDGE__KAFKA__INSTANCE_ID");
         let mut holder = start(&settings).await?;
         for round in 1..=if is_full() { 10 } else { 2 } {
-            progress(&holder, 5_000.0).await?;
+            progress(&holder, 2_000.0).await?;
             holder.freeze()?;
             let next = Bridge::start(&settings)?;
             // The frozen one is evicted broker by broker, as its names are asked for: it wakes in the middle of that.
@@ -209,12 +209,12 @@ async fn a_bridge_frozen_with_lanes_on_two_brokers_wakes_and_loses_doubles_and_r
             .await?;
             holder.thaw()?;
             scenario.say(format!("round {round}: the first instance is awake again"));
-            progress(&next, 5_000.0).await?;
+            progress(&next, 2_000.0).await?;
             holder.kill()?;
             holder = next;
             holder.ready(PATIENCE).await?;
         }
-        scenario.finish(generator, holder, 20_000).await
+        scenario.finish(generator, holder, 8_000).await
     })
     .await
 }
@@ -226,7 +226,7 @@ async fn a_backlog_quota_that_is_reached_stalls_visibly_until_it_is_raised() -> 
         let scenario = Scenario::on_cluster("quota").await?;
         let (admin, namespace) = (scenario.admin(), &scenario.namespace);
         admin.subscribe(&scenario.target, "nobody").await?;
-        let generator = Generator::start(Settings { rate: Some(2_000), seed: 52, ..scenario.feed() });
+        let generator = Generator::start(Settings { rate: Some(1_000), seed: 52, ..scenario.feed() });
         let bridge = start(&impatient(&scenario)).await?;
         let all: Vec<u64> = (0..10).collect();
         let words = ["ProducerBlockedQuotaExceeded", "raise the quota"];
