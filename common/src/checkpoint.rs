@@ -207,8 +207,10 @@ fn entry_frame(name: &str, producer_id: u64, sequence_id: u64, value: Option<&[u
     builder.seal(&seal).expect("without compression nothing can fail")
 }
 
-fn decode(value: &[u8]) -> Result<Stored, serde_json::Error> {
-    serde_json::from_slice(value)
+pub(crate) fn decode(value: &[u8]) -> Result<Stored, serde_json::Error> {
+    let stored: Stored = serde_json::from_slice(value)?;
+    stored.checkpoint.check().map_err(serde::de::Error::custom)?;
+    Ok(stored)
 }
 
 #[cfg(test)]
@@ -262,6 +264,25 @@ mod tests {
         assert_eq!(stored.checkpoint.reach_records, 500);
         assert_eq!(stored.checkpoint.former[0].until, stored.checkpoint.position);
         assert_eq!(serde_json::to_string(&stored).unwrap(), golden);
+    }
+
+    /// The core takes lanes by their numbers: what names one that there is not must not reach it.
+    #[test]
+    fn what_no_checkpoint_says_is_refused() {
+        let text = |version: u32, lane: usize, lowest: u64| {
+            format!(
+                concat!(
+                    r#"{{"version":{},"position":5,"#,
+                    r#""routing":{{"partition_by":"source","topic":"t","partitions":0,"dead_letters":"d"}},"#,
+                    r#""marks":[],"repairs":[{{"lane":{},"lowest":{},"highest":2}}],"source_partitions":1,"stamp":null}}"#
+                ),
+                version, lane, lowest
+            )
+        };
+        assert!(decode(text(1, 1, 2).as_bytes()).is_ok());
+        assert!(decode(text(1, 2, 1).as_bytes()).unwrap_err().to_string().contains("does not have"));
+        assert!(decode(text(1, 0, 3).as_bytes()).unwrap_err().to_string().contains("before it begins"));
+        assert!(decode(text(2, 9, 3).as_bytes()).is_ok(), "a later version is told apart by its version");
     }
 
     #[test]

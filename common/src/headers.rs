@@ -12,19 +12,28 @@
 //! | has no value (null) | `null` | empty |
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use crate::record::Header;
 
 /// What the names of our own properties start with.
 pub const OWN: &str = "bridge.";
+/// Up to so many headers a table of their names is slower than looking through them.
+const FEW: usize = 32;
 /// What the names of encoded headers start with.
 pub const ENCODED: &str = "bridge.header.";
 
 /// Gives each header as a property, in order. Allocates only for those that must be encoded.
 pub fn properties(headers: &[Header<'_>], mut each: impl FnMut(&str, &str)) {
+    // A few names are compared one by one; of many, as a message may have, each is looked up.
+    let mut seen = (headers.len() > FEW).then(HashSet::new);
     for (place, header) in headers.iter().enumerate() {
         let text = header.value.map(std::str::from_utf8);
-        let taken = header.name.starts_with(OWN) || headers[..place].iter().any(|earlier| earlier.name == header.name);
+        let repeats = match &mut seen {
+            Some(seen) => !seen.insert(header.name),
+            None => headers[..place].iter().any(|earlier| earlier.name == header.name),
+        };
+        let taken = repeats || header.name.starts_with(OWN);
         let mut encoded = |form: &str, value: &str| each(&format!("{ENCODED}{place}.{form}.{}", header.name), value);
         match (text, header.value) {
             (Some(Ok(text)), _) if !taken => each(header.name, text),
@@ -60,13 +69,19 @@ pub fn headers<'p>(properties: impl IntoIterator<Item = (&'p str, &'p str)>) -> 
     }
     encoded.sort_by_key(|(place, _)| *place);
     // Each encoded header goes back to its place; the plain ones fill the places between.
+    let mut headers = Vec::with_capacity(plain.len() + encoded.len());
+    let mut plain = plain.into_iter();
     for (place, header) in encoded {
-        if place > plain.len() {
+        // Two have one place, or there are too few before it: nothing that we make.
+        let between = place.checked_sub(headers.len())?;
+        if between > plain.len() {
             return None;
         }
-        plain.insert(place, header);
+        headers.extend(plain.by_ref().take(between));
+        headers.push(header);
     }
-    Some(plain)
+    headers.extend(plain);
+    Some(headers)
 }
 
 /// A key as Pulsar's `partition_key` and `partition_key_b64_encoded`.

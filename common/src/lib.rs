@@ -15,6 +15,9 @@ pub mod checkpoint;
 #[cfg(any(feature = "kafka", feature = "rabbitmq", feature = "poll"))]
 pub mod pipeline;
 
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
+
 pub mod admin;
 pub mod cli;
 pub mod config;

@@ -299,6 +299,17 @@ fn causes(error: &reqwest::Error) -> String {
     text
 }
 
+/// What an answer means, in words: a schema's text with the number of its references, or why there is none.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn answer(status: u16, body: &[u8]) -> Result<(String, usize), String> {
+    let url = Url::parse("http://registry/schemas/ids/7").map_err(|error| error.to_string())?;
+    let status = StatusCode::from_u16(status).map_err(|error| error.to_string())?;
+    match judge(&url, status, body) {
+        Ok(stored) => Ok((stored.schema.clone(), targets(&stored).len())),
+        Err(failure) => Err(failure.of(7).to_string()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

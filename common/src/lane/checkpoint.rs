@@ -98,4 +98,23 @@ pub struct FormerLane {
 impl Checkpoint {
     /// The format's present version.
     pub const VERSION: u32 = 1;
+
+    /// Whether it says what a checkpoint can say. What was stored may have been written by anybody; of a later version
+    /// only that it is one is known.
+    ///
+    /// # Errors
+    /// What is wrong, in words.
+    pub fn check(&self) -> Result<(), &'static str> {
+        if self.version > Self::VERSION {
+            return Ok(());
+        }
+        let lanes = self.routing.lanes(0).len();
+        if self.repairs.iter().any(|repair| repair.lane.0 >= lanes) {
+            return Err("a repair is of a lane that the routing does not have");
+        }
+        if self.repairs.iter().any(|repair| repair.lowest > repair.highest) {
+            return Err("a repair ends before it begins");
+        }
+        Ok(())
+    }
 }

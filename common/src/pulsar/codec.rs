@@ -73,9 +73,25 @@ fn grow(scratch: &mut Vec<u8>, length: usize) {
     }
 }
 
+/// How many bytes one byte of a payload can become at most. LZ4: each further byte of a match's length is 255 bytes.
+/// Zstandard: a block of 4 bytes is up to 128 KiB of one byte. Deflate: a match of 258 bytes takes two bits.
+fn growth_max(codec: CompressionType) -> usize {
+    match codec {
+        CompressionType::Lz4 => 255,
+        CompressionType::Zstd => 32 * 1024,
+        CompressionType::Zlib => 1032,
+        CompressionType::None | CompressionType::Snappy => 1,
+    }
+}
+
 /// Takes a payload apart into exactly `size` bytes, as its metadata announced; `size` has been checked against a limit.
+///
+/// Invariant: no memory is taken for a size that the payload cannot become, whatever its metadata says.
 pub(super) fn decompress(payload: &[u8], codec: CompressionType, size: usize) -> Result<Vec<u8>, DecodeError> {
     let broken = DecodeError::Decompression { codec: codec.as_str_name() };
+    if codec != CompressionType::Snappy && size.div_ceil(growth_max(codec)) > payload.len() {
+        return Err(broken);
+    }
     let plain = match codec {
         CompressionType::None => payload.to_vec(),
         CompressionType::Lz4 => lz4_flex::block::decompress(payload, size).map_err(|_| broken.clone())?,

@@ -182,6 +182,28 @@ fn take_frame(buffer: &mut BytesMut, limit: usize) -> io::Result<Option<Incoming
     Ok(Some(Incoming { command, payload: frame }))
 }
 
+/// The frames in these bytes, as they would come from a socket: each one's type and the size of what follows its command.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn frames_in(bytes: &[u8], limit: usize) -> (Vec<(i32, usize)>, Option<String>) {
+    let (mut buffer, mut frames) = (BytesMut::new(), Vec::new());
+    // In pieces, since a socket gives pieces.
+    for piece in bytes.chunks(61) {
+        buffer.extend_from_slice(piece);
+        loop {
+            match take_frame(&mut buffer, limit) {
+                Ok(Some(frame)) => {
+                    // What every frame is asked for.
+                    let _ = answered_request(&frame.command);
+                    frames.push((frame.command.r#type, frame.payload.len()));
+                }
+                Ok(None) => break,
+                Err(error) => return (frames, Some(error.to_string())),
+            }
+        }
+    }
+    (frames, None)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

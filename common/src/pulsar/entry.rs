@@ -10,7 +10,7 @@
 use std::borrow::Cow;
 use std::str;
 
-use ::pulsar::message::proto::{BrokerEntryMetadata, CompressionType, MessageMetadata};
+use ::pulsar::message::proto::{BrokerEntryMetadata, CompressionType};
 use base64::Engine as _;
 use bytes::{Buf as _, Bytes};
 use prost::Message as _;
@@ -110,30 +110,26 @@ impl Entry {
         take_checksum(&mut bytes)?;
         let size = take_size(&mut bytes, "metadata size")?;
         let raw = take(&mut bytes, size, "metadata")?;
-        let metadata = MessageMetadata::decode(raw.clone()).map_err(|_| malformed("metadata"))?;
-        let count = match metadata.num_messages_in_batch {
+        let head = Head::read(&raw).map_err(|Malformed| malformed("metadata"))?;
+        let count = match head.count {
             None => 1,
             Some(count) => u32::try_from(count).map_err(|_| malformed("count of messages"))?,
         };
-        let chunks = metadata.num_chunks_from_msg.unwrap_or(0);
         Ok(Self {
             id,
-            sequence_id: metadata.sequence_id,
-            highest_sequence_id: metadata.highest_sequence_id.unwrap_or(0).max(metadata.sequence_id),
-            publish_time_ms: metadata.publish_time,
+            sequence_id: head.sequence_id,
+            highest_sequence_id: head.highest_sequence_id.max(head.sequence_id),
+            publish_time_ms: head.publish_time_ms,
             broker_time_ms,
             count,
-            is_marker: metadata.marker_type.is_some(),
-            is_batch: metadata.num_messages_in_batch.is_some(),
-            codec: match metadata.compression {
-                None => Ok(CompressionType::None),
-                Some(number) => CompressionType::try_from(number).map_err(|_| number),
-            },
-            uncompressed_size: metadata.uncompressed_size.unwrap_or(0),
-            encrypted: !metadata.encryption_keys.is_empty(),
-            chunk: (chunks > 1).then(|| (metadata.chunk_id.unwrap_or(0), chunks)),
-            schema_version: metadata.schema_version,
-            producer_name: metadata.producer_name,
+            is_marker: head.is_marker,
+            is_batch: head.count.is_some(),
+            codec: CompressionType::try_from(head.compression).map_err(|_| head.compression),
+            uncompressed_size: head.uncompressed_size,
+            encrypted: head.encrypted,
+            chunk: (head.chunks > 1).then_some((head.chunk, head.chunks)),
+            schema_version: head.schema_version.map(<[u8]>::to_vec),
+            producer_name: head.producer_name.to_owned(),
             metadata: raw,
             payload: bytes,
         })
@@ -163,6 +159,49 @@ impl Entry {
             Cow::Owned(codec::decompress(&self.payload, codec, size)?)
         };
         Ok(Batch { entry: self, payload })
+    }
+}
+
+/// What is read of a `MessageMetadata`. Walked rather than decoded whole: a few MiB of its empty properties would become
+/// hundreds of MiB of objects, and anybody who may write to a topic may send that.
+#[derive(Default)]
+struct Head<'m> {
+    producer_name: &'m str,
+    sequence_id: u64,
+    highest_sequence_id: u64,
+    publish_time_ms: u64,
+    compression: i32,
+    uncompressed_size: u32,
+    count: Option<i32>,
+    encrypted: bool,
+    schema_version: Option<&'m [u8]>,
+    is_marker: bool,
+    chunks: i32,
+    chunk: i32,
+}
+
+impl<'m> Head<'m> {
+    /// Numbers of 32 bits are cut to these, as protobuf has it; of a field that is repeated the last counts.
+    fn read(metadata: &'m [u8]) -> Result<Self, Malformed> {
+        let mut head = Self::default();
+        for field in Fields::new(metadata) {
+            match field? {
+                (1, Value::Bytes(name)) => head.producer_name = str::from_utf8(name).map_err(|_| Malformed)?,
+                (2, Value::Uint(id)) => head.sequence_id = id,
+                (3, Value::Uint(time)) => head.publish_time_ms = time,
+                (8, Value::Uint(codec)) => head.compression = codec as i32,
+                (9, Value::Uint(size)) => head.uncompressed_size = size as u32,
+                (11, Value::Uint(count)) => head.count = Some(count as i32),
+                (13, Value::Bytes(_)) => head.encrypted = true,
+                (16, Value::Bytes(version)) => head.schema_version = Some(version),
+                (20, Value::Uint(_)) => head.is_marker = true,
+                (24, Value::Uint(id)) => head.highest_sequence_id = id,
+                (27, Value::Uint(chunks)) => head.chunks = chunks as i32,
+                (29, Value::Uint(chunk)) => head.chunk = chunk as i32,
+                _ => {}
+            }
+        }
+        Ok(head)
     }
 }
 

@@ -1,4 +1,4 @@
-use ::pulsar::message::proto::{KeyValue, SingleMessageMetadata};
+use ::pulsar::message::proto::{KeyValue, MessageMetadata, SingleMessageMetadata};
 use proptest::prelude::*;
 
 use super::*;
@@ -39,6 +39,21 @@ fn single(payload: &mut Vec<u8>, metadata: &SingleMessageMetadata, body: &[u8]) 
     payload.extend_from_slice(&u32::try_from(raw.len()).unwrap().to_be_bytes());
     payload.extend_from_slice(&raw);
     payload.extend_from_slice(body);
+}
+
+/// The most that a payload becomes is taken, in each codec: the bound on sizes refuses no honest batch.
+#[test]
+fn the_most_that_a_payload_becomes_is_not_refused() {
+    let zeros = vec![0; 8 << 20];
+    let lz4 = lz4_flex::block::compress(&zeros);
+    let zstd = zstd::bulk::compress(&zeros, 19).unwrap();
+    let zlib = miniz_oxide::deflate::compress_to_vec_zlib(&zeros, 9);
+    for (codec, payload) in [(CompressionType::Lz4, lz4), (CompressionType::Zstd, zstd), (CompressionType::Zlib, zlib)]
+    {
+        assert_eq!(codec::decompress(&payload, codec, zeros.len()).as_deref(), Ok(&zeros[..]), "{codec:?}");
+        let refused = codec::decompress(&payload[..10], codec, 128 << 20);
+        assert_eq!(refused, Err(DecodeError::Decompression { codec: codec.as_str_name() }));
+    }
 }
 
 #[test]

@@ -24,6 +24,9 @@ mod routes;
 mod service_url;
 mod tls;
 
+#[cfg(feature = "fuzzing")]
+pub(crate) use command::frames_in;
+
 pub use auth::{Auth, AuthError, AuthProvider, TokenSource};
 pub use client::{Client, ClientConfig, Opened, SchemaInfo, SchemaKind};
 pub use codec::Compression;

@@ -155,6 +155,18 @@ impl Mapping {
     }
 }
 
+/// The record that two polls of an endpoint make, ten seconds apart.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn record_of(of_pulsar: bool, before: &str, now: &str) -> Result<String, String> {
+    use super::{figures, record};
+    let mapping = if of_pulsar { Mapping::pulsar() } else { Mapping::rabbitmq() };
+    let at_ms = 1_700_000_000_000;
+    let (before, now) = (mapping.observe(before, at_ms - 10_000), mapping.observe(now, at_ms)?);
+    let before = before.as_ref().ok().map(|before| (before, std::time::Duration::from_secs(10)));
+    let captured = record::Captured { source: "s", endpoint: "e", broker: "b", at_ms };
+    Ok(record::connected(captured, &figures::measure(before, &now), now.stats.clone()))
+}
+
 impl Rule {
     fn observe(&self, samples: &Samples, now_ms: u64, observed: &mut Observation) {
         let value = match self.how {

@@ -42,6 +42,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+#[cfg(feature = "fuzzing")]
+pub(crate) use mapping::record_of;
+
 pub use reader::PollReader;
 
 /// How endpoints of kind `kafka` reach their cluster.

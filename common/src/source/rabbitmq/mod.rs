@@ -27,6 +27,9 @@ mod stream;
 mod tls;
 mod wire;
 
+#[cfg(feature = "fuzzing")]
+pub(crate) use {record::headers_in, wire::hello_in};
+
 pub use group::RabbitGroup;
 pub use health::Health;
 pub use queue::QueueReader;

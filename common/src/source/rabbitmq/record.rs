@@ -128,6 +128,19 @@ fn decimal(value: u32, scale: u8) -> String {
     }
 }
 
+/// A table of AMQP as the headers of a delivery: their names, and the sizes of their values. `None`: no table.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn headers_in(table: &[u8]) -> Option<Vec<(String, Option<usize>)>> {
+    let (_, table) = lapin::types::parsing::parse_field_table(table).ok()?;
+    let mut delivery = Delivery::mock(1, "e".into(), "r".into(), false, Vec::new());
+    delivery.properties = BasicProperties::default().with_headers(table);
+    let mut seen = Vec::new();
+    show(&delivery, 1, Some(&KeyFrom::Header("key".to_owned())), &mut |record| {
+        seen = record.headers.iter().map(|header| (header.name.to_owned(), header.value.map(<[u8]>::len))).collect();
+    });
+    Some(seen)
+}
+
 #[cfg(test)]
 mod tests {
     use lapin::types::{DecimalValue, FieldArray};

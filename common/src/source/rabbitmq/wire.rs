@@ -5,6 +5,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
@@ -81,21 +82,35 @@ pub(super) async fn connect(
 impl Wire {
     fn read_along(&mut self, bytes: &[u8]) {
         let Some(Hello { seen, introduction, .. }) = &mut self.hello else { return };
-        seen.extend_from_slice(bytes);
-        let whole = match frame_payload(seen) {
-            Some(payload) => {
-                if let Some(server) = introduced(payload) {
-                    // One socket introduces itself once.
-                    let _ = introduction.set(server);
-                }
-                true
-            }
-            None => seen.len() > LARGEST_HELLO_BYTES,
-        };
-        if whole {
+        if read_along(seen, bytes, introduction).is_break() {
             self.hello = None;
         }
     }
+}
+
+/// Adds what came to what was seen of the first frame; breaks when there is no more to see.
+fn read_along(seen: &mut Vec<u8>, bytes: &[u8], introduction: &Introduction) -> ControlFlow<()> {
+    seen.extend_from_slice(bytes);
+    match frame_payload(seen) {
+        Some(payload) => {
+            if let Some(server) = introduced(payload) {
+                // One socket introduces itself once.
+                let _ = introduction.set(server);
+            }
+            ControlFlow::Break(())
+        }
+        None if seen.len() > LARGEST_HELLO_BYTES => ControlFlow::Break(()),
+        None => ControlFlow::Continue(()),
+    }
+}
+
+/// What the socket reads along of these bytes: the cluster's name and the server's version.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn hello_in(bytes: &[u8]) -> Option<(String, String)> {
+    let introduction = Introduction::default();
+    let (mut seen, mut rest) = (Vec::new(), bytes.chunks(61));
+    while read_along(&mut seen, rest.next()?, &introduction).is_continue() {}
+    introduction.get().map(|server| (server.cluster_name.clone(), server.version.clone()))
 }
 
 /// The payload of the first frame: type (1 byte), channel (2), size (4), payload, end (1).
