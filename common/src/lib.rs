@@ -16,9 +16,11 @@ pub mod checkpoint;
 pub mod pipeline;
 
 pub mod admin;
+pub mod check;
 pub mod cli;
 pub mod config;
 pub mod http;
+pub mod management;
 pub mod metrics;
 pub mod registry;
 pub mod retry;

@@ -18,7 +18,7 @@ use crate::config::{self, Config};
 use crate::http::{self, Api};
 use crate::lane::{Limits, PartitionBy, Route, Routing};
 use crate::metrics::Metrics;
-use crate::pulsar::{Auth, Client, ClientConfig, Compression, Error, SchemaInfo, SchemaKind, TlsConfig, TokenSource};
+use crate::pulsar::{Client, ClientConfig, Compression, Error, SchemaInfo, SchemaKind};
 use crate::retry::Retry;
 use crate::shutdown::{Exit, Stop};
 use crate::source::Notice;
@@ -45,7 +45,7 @@ impl Problem {
 pub(super) async fn bridge(stream: Stream, config: Config, mut stop: Stop) -> Result<Option<Bridge>, Problem> {
     let contract = stream.contract_text(&config).map_err(Problem::config)?;
     let contract = Arc::new(Contract::parse(&contract).map_err(Problem::config)?);
-    let client = Client::new(client_config(&config)).map_err(Problem::config)?;
+    let client = Client::new(ClientConfig::of(&config.pulsar)).map_err(Problem::config)?;
     let metrics = Metrics::new(stream.name, stream.version);
     let board = StatusBoard::new(stream.name, stream.version, Instant::now(), now_ms());
     let (controls_in, controls) = mpsc::channel(16);
@@ -179,22 +179,6 @@ fn shared(
             .as_ref()
             .map(|_| Twins::new(u64::from(dedupe.window_seconds) * 1000, dedupe.window_records as usize)),
     })
-}
-
-fn client_config(config: &Config) -> ClientConfig {
-    let section = &config.pulsar;
-    let auth = match (section.auth.kind, &section.tls.certificate_file, &section.tls.key_file) {
-        (config::PulsarAuthKind::Token, ..) => match (&section.auth.token, &section.auth.token_file) {
-            (Some(token), _) => Auth::Token(TokenSource::Text(token.expose().to_owned())),
-            (None, Some(file)) => Auth::Token(TokenSource::File(file.clone())),
-            (None, None) => Auth::None,
-        },
-        (_, Some(cert_file), Some(key_file)) => {
-            Auth::ClientCert { cert_file: cert_file.clone(), key_file: key_file.clone() }
-        }
-        _ => Auth::None,
-    };
-    ClientConfig { auth, tls: TlsConfig { ca_file: section.tls.ca_file.clone() }, ..ClientConfig::new(&section.url) }
 }
 
 pub(super) fn revoke_deadline(config: &Config) -> Duration {

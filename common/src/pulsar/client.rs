@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ::pulsar::message::proto::{self, command_partitioned_topic_metadata_response::LookupType, schema};
 
-use super::auth::Auth;
+use super::auth::{Auth, TokenSource};
 use super::command;
 use super::connection::{Address, Connection};
 use super::error::Error;
@@ -17,6 +17,7 @@ use super::reader::{Reader, ReaderStart};
 use super::routes::ProducerEvents;
 use super::service_url::ServiceUrl;
 use super::tls::TlsConfig;
+use crate::config::{PulsarAuthKind, PulsarSection};
 
 /// How to reach Pulsar.
 #[derive(Debug, Clone)]
@@ -49,6 +50,22 @@ impl ClientConfig {
             operation_timeout: Duration::from_secs(30),
             keep_alive: Duration::from_secs(30),
         }
+    }
+
+    /// Those of the configuration's section.
+    pub fn of(section: &PulsarSection) -> Self {
+        let auth = match (section.auth.kind, &section.tls.certificate_file, &section.tls.key_file) {
+            (PulsarAuthKind::Token, ..) => match (&section.auth.token, &section.auth.token_file) {
+                (Some(token), _) => Auth::Token(TokenSource::Text(token.expose().to_owned())),
+                (None, Some(file)) => Auth::Token(TokenSource::File(file.clone())),
+                (None, None) => Auth::None,
+            },
+            (_, Some(cert_file), Some(key_file)) => {
+                Auth::ClientCert { cert_file: cert_file.clone(), key_file: key_file.clone() }
+            }
+            _ => Auth::None,
+        };
+        Self { auth, tls: TlsConfig { ca_file: section.tls.ca_file.clone() }, ..Self::new(&section.url) }
     }
 }
 
@@ -146,6 +163,12 @@ impl Client {
             served_by: Mutex::default(),
         };
         Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Connects and logs in, if that is not done yet. Asks for nothing.
+    pub async fn connect(&self) -> Result<(), Error> {
+        let connected = self.service_connection().await.map(drop);
+        connected.map_err(|error| error.during("connect to Pulsar"))
     }
 
     /// How many partitions a topic has; 0 where it is not partitioned (or does not exist).

@@ -20,4 +20,4 @@ mod settings;
 
 pub use group::{Health, KafkaGroup};
 pub use partition::PartitionReader;
-pub use settings::KafkaSettings;
+pub use settings::{KafkaSettings, client_properties};

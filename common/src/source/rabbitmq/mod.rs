@@ -18,6 +18,7 @@ mod group;
 mod health;
 mod ledger;
 mod link;
+mod look;
 mod queue;
 mod record;
 mod session;
@@ -29,6 +30,7 @@ mod wire;
 
 pub use group::RabbitGroup;
 pub use health::Health;
+pub use look::{Look, look};
 pub use queue::QueueReader;
 pub use settings::{RabbitSettings, TlsFiles};
 pub use stream::StreamReader;
