@@ -44,7 +44,11 @@ pub(in super::super) async fn pulsar(config: &Config, contract: Option<&str>) ->
     if let Some(admin) = &admin {
         facts.broker = Some(told(admin.broker_settings().await));
         for name in topics(config).iter().map(|(topic, _)| topic.full_namespace()).collect::<BTreeSet<_>>() {
-            let auto_creation = told(admin.namespace_policy(&name, "autoTopicCreation").await);
+            let auto_creation = match admin.namespace_policy(&name, "autoTopicCreation").await {
+                // Then the topics in it are missing as well, which is told of each.
+                Err(AdminError::NotFound { .. }) => continue,
+                answer => told(answer),
+            };
             let publish_rate = told(admin.namespace_policy(&name, "publishRate").await);
             facts.namespaces.insert(name, NamespaceFacts { auto_creation, publish_rate });
         }
