@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::check::{self, Report};
 use crate::config::{self, Config};
 use crate::shutdown::Exit;
 
@@ -51,8 +52,17 @@ struct Arguments {
 enum Command {
     /// Mirror until SIGTERM (the default)
     Run,
-    /// Check the configuration and exit: 0 when it is good, 2 when it is not
-    Check,
+    /// Look at everything that the configuration names, change nothing, and say what is wrong and what to do
+    ///
+    /// Exit codes: 0 all well, 1 errors, 2 the configuration is wrong, 3 nothing worse than warnings.
+    Check {
+        /// Write one JSON document
+        #[arg(long)]
+        json: bool,
+        /// Check the configuration alone, and ask no server
+        #[arg(long, conflicts_with = "json")]
+        offline: bool,
+    },
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -64,7 +74,7 @@ enum LogFormat {
 }
 
 /// The whole `main` of a bridge: reads command line and configuration, sets up logging and TLS, and runs `pipeline` on a
-/// runtime until it says how it ended. `check` ends before the pipeline begins.
+/// runtime until it says how it ended. `check` asks the same servers, and runs no pipeline.
 pub fn main<F>(stream: Stream, pipeline: impl FnOnce(Stream, Config) -> F) -> ExitCode
 where
     F: Future<Output = Exit>,
@@ -84,9 +94,8 @@ where
             return Exit::Config.into();
         }
     };
-    if arguments.command == Some(Command::Check) {
-        println!("{}: the configuration is good", stream.name);
-        return Exit::Clean.into();
+    if let Some(Command::Check { json, offline }) = arguments.command {
+        return check(stream, &config, json, offline).into();
     }
     start_logging(arguments.log_format);
     run(stream, config, pipeline).into()
@@ -110,6 +119,35 @@ fn configure(stream: Stream, arguments: &Arguments) -> Result<Config, String> {
 /// The environment's variables that are text; no setting can be anything else.
 pub fn environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
+fn check(stream: Stream, config: &Config, json: bool, offline: bool) -> Exit {
+    if offline {
+        println!("{}: the configuration is good", stream.name);
+        return Exit::Clean;
+    }
+    install_tls();
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("{}-bridge: the system gives no event queue: {error}", stream.name);
+            return Exit::Fault;
+        }
+    };
+    let found = stream.contract_text(config).and_then(|text| runtime.block_on(check::check(config, Some(&text))));
+    runtime.shutdown_background();
+    match found {
+        Ok(findings) => {
+            let mut report = Report::default();
+            report.add(stream.name, findings);
+            report.print(json);
+            report.exit()
+        }
+        Err(problem) => {
+            eprintln!("{}-bridge: {problem}", stream.name);
+            Exit::Config
+        }
+    }
 }
 
 fn run<F>(stream: Stream, config: Config, pipeline: impl FnOnce(Stream, Config) -> F) -> Exit
@@ -163,7 +201,10 @@ mod tests {
         let plain = parsed(&[]).unwrap();
         assert_eq!((plain.command, plain.config), (None, PathBuf::from("config")));
         let check = parsed(&["check", "--config", "/etc/bridge", "--log-format", "json"]).unwrap();
-        assert_eq!((check.command, check.config), (Some(Command::Check), PathBuf::from("/etc/bridge")));
+        assert_eq!(
+            (check.command, check.config),
+            (Some(Command::Check { json: false, offline: false }), PathBuf::from("/etc/bridge"))
+        );
         assert_eq!(parsed(&["--config", "x", "run"]).unwrap().command, Some(Command::Run));
     }
 

@@ -19,9 +19,11 @@ pub mod pipeline;
 pub mod fuzzing;
 
 pub mod admin;
+pub mod check;
 pub mod cli;
 pub mod config;
 pub mod http;
+pub mod management;
 pub mod metrics;
 pub mod registry;
 pub mod retry;

@@ -189,6 +189,18 @@ impl Registry {
         Ok(texts)
     }
 
+    /// Whether it answers, and lets us in.
+    ///
+    /// # Errors
+    /// [`RegistryError::Unavailable`], [`RegistryError::Refused`].
+    pub async fn ping(&self) -> Result<(), RegistryError> {
+        // An id that no registry gives: its own words for that are an answer, too.
+        match self.get(&["schemas", "ids", "2147483647"], false).await {
+            Ok(_) | Err(Failure::Unknown(_)) => Ok(()),
+            Err(Failure::Error(error)) => Err(error),
+        }
+    }
+
     async fn get(&self, path: &[&str], deleted: bool) -> Result<Stored, Failure> {
         let mut url = self.base.clone();
         if let Ok(mut segments) = url.path_segments_mut() {

@@ -17,15 +17,18 @@ pub enum Exit {
     Fault,
     /// The configuration or the command line is wrong; nothing was touched.
     Config,
+    /// Of `check` alone: nothing is worse than a warning.
+    Warnings,
 }
 
 impl Exit {
-    /// 0, 1 or 2.
+    /// 0, 1, 2 or 3.
     pub fn code(self) -> u8 {
         match self {
             Self::Clean => 0,
             Self::Fault => 1,
             Self::Config => 2,
+            Self::Warnings => 3,
         }
     }
 }

@@ -415,5 +415,7 @@ async fn a_wrong_password_is_denied_and_shown_nowhere() {
     bench.settings.password = Some(bridge_common::config::Secret::new("hush-hush"));
     let error = RabbitGroup::open(bench.settings.clone()).await.expect_err("let in");
     assert!(matches!(error, SourceError::Denied { .. }), "{error:?}");
+    let words = error.to_string();
+    assert!(words.contains("access to the vhost") && !words.contains("Describe"), "{words}");
     assert!(!format!("{error} {error:?} {:?}", bench.settings).contains("hush"), "{error}");
 }

@@ -1,16 +1,18 @@
 //! The operator's tool of the stream bridges. Exit codes: 0 done, 1 something failed or needs a person, 2 the
-//! configuration or the command line is wrong.
+//! configuration or the command line is wrong, 3 `check` found nothing worse than warnings. Each verb has a module.
 
+mod check;
 mod checkpoint;
 mod rabbitmq;
+mod reference;
 mod setup;
+mod streams;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use bridge_common::cli;
 use bridge_common::shutdown::Exit;
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
 #[derive(Debug, Parser)]
 #[command(name = "bridgectl", version, about = "Operates the stream bridges", disable_help_subcommand = true)]
@@ -25,31 +27,19 @@ enum Command {
     ///
     /// Changes only what differs, so that a second run finds nothing to do. Never deletes, never shortens a retention,
     /// never changes the partitions of an existing topic.
-    Setup(SetupArguments),
+    Setup(setup::SetupArguments),
+    /// Look at everything that the configurations name, change nothing, and say what is wrong and what to do
+    ///
+    /// Exit codes: 0 all well, 1 errors, 2 a configuration is wrong, 3 nothing worse than warnings.
+    Check(check::CheckArguments),
     /// Show, set or forget how far a stream's source partitions are mirrored
     ///
     /// `set` and `forget` first take the partitions' producer names, so that no bridge works on them meanwhile: where one
     /// does, they say who holds the name, and change nothing.
     Checkpoint(checkpoint::Arguments),
-}
-
-#[derive(Debug, Args)]
-struct SetupArguments {
-    /// The streams to set up, by the names of their files in the configuration
-    #[arg(value_name = "STREAM", required_unless_present = "all", conflicts_with = "all")]
-    streams: Vec<String>,
-    /// All streams of the configuration
-    #[arg(long)]
-    all: bool,
-    /// Directory of default.toml and the streams' own files
-    #[arg(long, value_name = "DIR", default_value = "config")]
-    config: PathBuf,
-    /// Show what would be changed, and change nothing
-    #[arg(long)]
-    dry_run: bool,
-    /// Write JSON
-    #[arg(long)]
-    json: bool,
+    /// Print the configuration's reference, or its schema for editors
+    #[command(subcommand)]
+    Config(reference::ConfigCommand),
 }
 
 fn main() -> ExitCode {
@@ -69,8 +59,13 @@ fn main() -> ExitCode {
             return Exit::Fault.into();
         }
     };
-    match arguments.command {
-        Command::Setup(arguments) => runtime.block_on(setup::run(&arguments)).into(),
-        Command::Checkpoint(arguments) => runtime.block_on(checkpoint::run(&arguments)).into(),
-    }
+    let exit = match arguments.command {
+        Command::Setup(arguments) => runtime.block_on(setup::run(&arguments)),
+        Command::Check(arguments) => runtime.block_on(check::run(&arguments)),
+        Command::Checkpoint(arguments) => runtime.block_on(checkpoint::run(&arguments)),
+        Command::Config(command) => reference::run(command),
+    };
+    // Threads that still wait for a server that does not answer must not keep the process.
+    runtime.shutdown_background();
+    exit.into()
 }

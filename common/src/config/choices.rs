@@ -1,10 +1,11 @@
 //! The choices that sections offer by name.
 
+use schemars::JsonSchema;
 use serde::de::{self, IntoDeserializer};
 use serde::{Deserialize, Deserializer, Serialize};
 
 /// How to log in to Kafka.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 pub enum SaslMechanism {
     /// No SASL.
     #[default]
@@ -22,7 +23,7 @@ pub enum SaslMechanism {
 }
 
 /// How to log in to Pulsar.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PulsarAuthKind {
     /// Not at all, or by the client's certificate alone.
@@ -35,7 +36,7 @@ pub enum PulsarAuthKind {
 }
 
 /// What to do about records that the source no longer has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OnGap {
     /// Stop the partition and name the missing range.
@@ -46,7 +47,7 @@ pub enum OnGap {
 }
 
 /// What a source's values are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
     /// JSON, translated to Avro under the contract.
@@ -62,7 +63,7 @@ pub enum Format {
 }
 
 /// What becomes of Avro values.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ContractMode {
     /// They are translated: the target has the contract's schema only.
@@ -73,7 +74,7 @@ pub enum ContractMode {
 }
 
 /// How a target partition is chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PartitionBy {
     /// Source partition modulo target partitions: keeps the order of the whole source partition.
@@ -84,7 +85,7 @@ pub enum PartitionBy {
 }
 
 /// How batches are compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Compression {
     /// LZ4: the least CPU in all.
@@ -97,7 +98,7 @@ pub enum Compression {
 }
 
 /// What the bridge promises.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Guarantee {
     /// Every record once; needs deduplication on the target.
@@ -108,7 +109,7 @@ pub enum Guarantee {
 }
 
 /// How the bridge knows that the target deduplicates.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Deduplication {
     /// It asks the admin API at start, and refuses to run without.
@@ -119,7 +120,7 @@ pub enum Deduplication {
 }
 
 /// Pulsar's strategies for a new version of a schema, by Pulsar's own names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum SchemaCompatibility {
     /// Readers with the new schema can read everything that is retained: the topic holds several versions, and whoever

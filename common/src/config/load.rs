@@ -215,7 +215,8 @@ impl<'a> Layers<'a> {
         match error {
             Cause::NotFound(key) => ConfigError::Missing { key: joined(base, &key), file: self.stream_file.clone() },
             Cause::Type { unexpected, expected, key, .. } => {
-                let problem = format!("expected {expected}, found {unexpected}");
+                let found = unexpected.to_string();
+                let problem = format!("expected {expected}, found {found}{}", hint(expected, &found));
                 self.value_error(joined(base, &key.unwrap_or_default()), problem)
             }
             Cause::At { error, key, .. } => self.explain(*error, &joined(base, &key.unwrap_or_default())),
@@ -243,6 +244,20 @@ impl<'a> Layers<'a> {
             }
             _ => self.value_error(base.to_owned(), message.to_owned()),
         }
+    }
+}
+
+/// What to write instead, where a number came with its unit, or is below what the key can be. `found` is the `config` crate's
+/// name for it: `string "64 MiB"`, `integer `-1``.
+fn hint(expected: &str, found: &str) -> &'static str {
+    let value = found.split(['"', '`']).nth(1).unwrap_or_default();
+    match value.strip_prefix('-').unwrap_or(value).chars().next() {
+        _ if !expected.contains("integer") => "",
+        Some('0'..='9') if value.parse::<i128>().is_ok_and(|number| number < 0) => ": it cannot be negative",
+        Some('0'..='9') if found.starts_with("string") && value.parse::<f64>().is_err() => {
+            ": write the number alone, its unit is the end of the key's name"
+        }
+        _ => "",
     }
 }
 

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::choices::choice;
 
@@ -11,7 +12,7 @@ use super::choices::choice;
 ///
 /// A polled source is at-least-once by nature: what was polled and not yet mirrored when a bridge ends is gone, and its
 /// successor polls anew. Every record says when it was captured, and has an `event_id` made of source, endpoint and that time.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PollSource {
     /// Milliseconds from one poll of all endpoints to the next. 1000 to 3600000.
@@ -34,7 +35,7 @@ fn default_timeout_ms() -> u64 {
 }
 
 /// `[source.<name>.endpoint.<endpoint>]`
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PollEndpoint {
     /// `"rabbitmq"` (its prometheus plugin), `"pulsar"` (a broker's `/metrics`), `"kafka"` (the cluster of `[kafka]`, by Kafka's own
@@ -73,7 +74,7 @@ pub struct PollEndpoint {
 }
 
 /// What kind of endpoint it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PollKind {
     /// RabbitMQ's prometheus plugin.
@@ -90,7 +91,7 @@ pub enum PollKind {
 /// `[source.<name>.endpoint.<endpoint>.figures]`: each `figure = "metric"` or `figure = { metric = "...", scale = 0.001 }`.
 ///
 /// A metric with several sets of labels is summed. The scales that are the default fit Prometheus' base units.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PollFigures {
     /// A counter of messages; the figure is its rate between two polls.
@@ -131,7 +132,7 @@ impl PollFigures {
 }
 
 /// A metric that gives a figure.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(from = "MetricText")]
 pub struct PollMetric {
     /// Its name: letters, digits and `_`.
@@ -140,14 +141,14 @@ pub struct PollMetric {
     pub scale: Option<f64>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(untagged)]
 enum MetricText {
     Name(String),
     Scaled(Scaled),
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Scaled {
     metric: String,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 use super::choices::{Format, OnGap, choice};
@@ -11,13 +12,14 @@ use super::{Secret, Start, TlsSection};
 use crate::translate::JsonPath;
 
 /// `[rabbitmq]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RabbitmqSection {
     /// `amqp://host:port/vhost`, or `amqps://` for TLS. A vhost is URL-encoded: `/%2f`, or nothing, is the vhost `/`.
-    /// It may hold user and password where it comes from the environment; the keys for them win.
+    /// It may hold user and password where it comes from the environment; the keys for them win. Unset: `amqp://127.0.0.1:5672`.
     pub url: Secret,
-    /// The management plugin's URL (`http://` or `https://`): only `bridgectl` uses it. Empty: none.
+    /// The management plugin's URL (`http://` or `https://`): only `setup` and `check` use it. Empty: none. Unset:
+    /// `http://127.0.0.1:15672`.
     pub management_url: Secret,
     /// The user, for AMQP and the management API. Unset: the URL's, or `guest`.
     pub username: Option<String>,
@@ -77,7 +79,7 @@ impl RabbitmqSection {
 }
 
 /// `[source.<name>]` with `kind = "rabbitmq"`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RabbitmqSource {
     /// The queue: the bridge's own, which nobody else consumes (a stream may have other readers).
@@ -86,6 +88,7 @@ pub struct RabbitmqSource {
     /// Several queues in place of `queue`, for more throughput: each is a source partition of its own. A
     /// consistent-hash exchange spreads the events over them by key.
     #[serde(default, deserialize_with = "list")]
+    #[schemars(schema_with = "super::schema::list")]
     pub queues: Vec<String>,
     /// `"quorum"`, `"classic"` or `"stream"`.
     #[serde(default, deserialize_with = "choice")]
@@ -164,13 +167,23 @@ impl RabbitmqSource {
         if self.delivery_limit.is_some_and(|limit| limit < -1) {
             return refuse("delivery_limit", "set -1 for none, or how often");
         }
+        self.check_declaration()?;
         if self.queue_type == QueueType::Stream {
-            return match self.idempotency_key {
-                Some(_) => refuse("idempotency_key", "a stream has offsets and needs none: leave it out"),
-                None => Ok(()),
+            return match (&self.idempotency_key, self.at_least_once) {
+                (Some(_), _) => refuse("idempotency_key", "a stream has offsets and needs none: leave it out"),
+                (None, true) => refuse("at_least_once", "a stream has offsets, and is exactly once: leave it out"),
+                (None, false) => Ok(()),
             };
         }
         match (&self.idempotency_key, dedupe, self.at_least_once) {
+            (Some(_), _, true) => refuse(
+                "at_least_once",
+                "is true, and idempotency_key names what recognises a redelivery: leave one of them out",
+            ),
+            (_, true, true) => refuse(
+                "at_least_once",
+                "is true, and dedupe.key names what recognises a redelivery: leave one of them out",
+            ),
             (Some(_), true, _) => {
                 refuse("idempotency_key", "dedupe.key is set and identifies the events: leave it out")
             }
@@ -182,8 +195,36 @@ impl RabbitmqSource {
     }
 }
 
+impl RabbitmqSource {
+    /// What the declaration would contradict.
+    fn check_declaration(&self) -> Result<(), (&'static str, String)> {
+        let refuse = |key, reason: String| Err((key, reason));
+        if !self.declare && !self.bind.is_empty() {
+            let reason = "declare = false leaves the queue and its bindings to their owner: leave the binds out, or set \
+                          declare = true";
+            return refuse("bind", reason.to_owned());
+        }
+        for (argument, instead) in [
+            ("x-queue-type", "set queue_type"),
+            ("x-single-active-consumer", "a bridge always declares it, but for streams"),
+        ] {
+            if self.arguments.contains_key(argument) {
+                return refuse(
+                    "arguments",
+                    format!("\"{argument}\" is set by the bridge itself: leave it out; {instead}"),
+                );
+            }
+        }
+        if self.delivery_limit.is_some() && self.arguments.contains_key("x-delivery-limit") {
+            let reason = "\"x-delivery-limit\" is set by delivery_limit as well: leave one of them out";
+            return refuse("arguments", reason.to_owned());
+        }
+        Ok(())
+    }
+}
+
 /// `[[source.<name>.bind]]`
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BindSection {
     /// The exchange; it has to exist.
@@ -197,7 +238,7 @@ pub struct BindSection {
 }
 
 /// `[[setup.unroutable]]`: where an exchange's unroutable messages go instead of being dropped.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UnroutableSection {
     /// The exchange that drops what no binding wants.
@@ -207,7 +248,7 @@ pub struct UnroutableSection {
 }
 
 /// What kind of queue it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum QueueType {
     /// A replicated queue.
@@ -231,7 +272,7 @@ impl QueueType {
 }
 
 /// The value of an argument of a queue or binding.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum ArgumentValue {
     /// `true`, `false`
@@ -268,6 +309,7 @@ impl<'de> Deserialize<'de> for IdempotencyKey {
         match text.split_once(':') {
             None if text == "message-id" => Ok(Self::MessageId),
             Some(("header", name)) if !name.is_empty() => Ok(Self::Header(name.to_owned())),
+            Some(("header", _)) => Err(de::Error::custom("\"header:\" names no header: write \"header:<name>\"")),
             Some(("json", path)) => JsonPath::parse(path).map(Self::Json).map_err(de::Error::custom),
             _ => Err(de::Error::custom(format!(
                 "\"{text}\" is no idempotency key: write \"message-id\", \"header:<name>\" or \"json:<path>\""
@@ -282,6 +324,7 @@ impl<'de> Deserialize<'de> for KeyFrom {
         match text.split_once(':') {
             None if text == "routing-key" => Ok(Self::RoutingKey),
             Some(("header", name)) if !name.is_empty() => Ok(Self::Header(name.to_owned())),
+            Some(("header", _)) => Err(de::Error::custom("\"header:\" names no header: write \"header:<name>\"")),
             _ => Err(de::Error::custom(format!("\"{text}\" is no key: write \"routing-key\" or \"header:<name>\""))),
         }
     }

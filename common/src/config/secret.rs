@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::{Config, ConfigError};
+use super::{Config, ConfigError, Source};
 
 /// A password, token or client secret. Its `Debug` shows nothing; there is no `Display`.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
@@ -59,17 +59,22 @@ impl Config {
     /// # Errors
     /// The first file that cannot be read.
     pub fn check_files(&self) -> Result<(), ConfigError> {
-        let tls = [&self.kafka.tls, &self.pulsar.tls, &self.registry.tls];
+        let tls = [&self.kafka.tls, &self.rabbitmq.tls, &self.pulsar.tls, &self.registry.tls];
         let tls_files = tls.into_iter().flat_map(|tls| [&tls.ca_file, &tls.certificate_file, &tls.key_file]);
         let others = [
             &self.kafka.sasl.password_file,
+            &self.rabbitmq.password_file,
             &self.pulsar.auth.token_file,
             &self.pulsar.auth.credentials_file,
             &self.registry.password_file,
             &self.contract.file,
             &self.http.token_file,
         ];
-        for path in tls_files.chain(others).flatten() {
+        let of_sources = self.source.values().flat_map(|source| match source {
+            Source::Poll(poll) => poll.files().collect(),
+            source => source.schema_file().into_iter().collect::<Vec<_>>(),
+        });
+        for path in tls_files.chain(others).flatten().chain(of_sources) {
             read_file(path)?;
         }
         Ok(())

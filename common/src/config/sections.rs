@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, de};
 
 use super::choices::*;
@@ -12,7 +13,7 @@ use super::target::*;
 use super::{RabbitmqSection, Secret, TopicName, UnroutableSection};
 
 /// Everything that one bridge is told.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Which stream this is.
@@ -114,7 +115,7 @@ impl Config {
 }
 
 /// `[stream]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StreamSection {
     /// The stream's name: part of the Kafka group, the producer names and all metrics. Changing it starts a new sequence.
@@ -125,7 +126,7 @@ pub struct StreamSection {
 }
 
 /// `[kafka]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct KafkaSection {
     /// Bootstrap servers, `host:port`, separated by commas.
@@ -158,7 +159,7 @@ impl Default for KafkaSection {
 }
 
 /// `[kafka.tls]`, `[pulsar.tls]`, `[registry.tls]`
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TlsSection {
     /// Kafka only: speak TLS. Pulsar and the registry say it by the scheme of their URL.
@@ -172,7 +173,7 @@ pub struct TlsSection {
 }
 
 /// `[kafka.sasl]`
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SaslSection {
     /// `none`, `PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`.
@@ -187,7 +188,7 @@ pub struct SaslSection {
 }
 
 /// `[pulsar]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PulsarSection {
     /// The service URL: `pulsar://host:port`, or `pulsar+ssl://host:port`.
@@ -212,7 +213,7 @@ impl Default for PulsarSection {
 }
 
 /// `[pulsar.auth]`
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PulsarAuthSection {
     /// `none`, `token` or `oauth2`.
@@ -233,7 +234,7 @@ pub struct PulsarAuthSection {
 }
 
 /// `[registry]`
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RegistrySection {
     /// The URL of a Confluent-compatible schema registry. Empty: none.
@@ -249,7 +250,7 @@ pub struct RegistrySection {
 }
 
 /// `[limits]`
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LimitsSection {
     /// MiB of records held at once, read or in flight, over all partitions. 8 to 65536.
@@ -269,11 +270,12 @@ impl Default for LimitsSection {
 }
 
 /// `[http]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct HttpSection {
     /// Address and port of `/metrics`, `/livez`, `/readyz`, `/status` and the controls. Port 0: any free one.
     #[serde(deserialize_with = "address")]
+    #[schemars(with = "String")]
     pub listen: SocketAddr,
     /// The file that holds the bearer token for `POST /pause`, `/resume` and `/drain`. Unset: they are refused.
     pub token_file: Option<PathBuf>,
@@ -286,7 +288,7 @@ impl Default for HttpSection {
 }
 
 /// `[health]`
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct HealthSection {
     /// Seconds of lag without any receipt after which `/readyz` fails. 5 to 3600.
@@ -300,7 +302,7 @@ impl Default for HealthSection {
 }
 
 /// `[shutdown]`
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ShutdownSection {
     /// Seconds from SIGTERM to the exit at the latest, drained or not. 1 to 600; keep it below what the orchestrator grants.
@@ -314,7 +316,7 @@ impl Default for ShutdownSection {
 }
 
 /// `[fleet]`
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct FleetSection {
     /// Where `bridgectl` finds this bridge's HTTP. Unset: `http://` and `http.listen`.
@@ -324,11 +326,12 @@ pub struct FleetSection {
 }
 
 /// `[setup]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SetupSection {
     /// Namespaces to create, besides the target's own: `tenant/namespace`, a list or separated by commas.
     #[serde(deserialize_with = "list")]
+    #[schemars(schema_with = "super::schema::list")]
     pub namespaces: Vec<String>,
     /// Partitions of the target when it is created. 1 to 10000. An existing topic's count is never changed.
     pub partitions: u32,

@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::TopicName;
@@ -12,7 +13,7 @@ use crate::lane::{self, KeyHash};
 use crate::translate::OnUnknownField;
 
 /// `[contract]`
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ContractSection {
     /// An Avro schema file that replaces the contract compiled into the binary. Unset: the compiled one.
@@ -27,7 +28,7 @@ pub struct ContractSection {
 }
 
 /// `[target]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TargetSection {
     /// The topic: `persistent://tenant/namespace/name`.
@@ -67,20 +68,21 @@ impl TargetSection {
 }
 
 /// `[route.<name>]`: records with a certain field go to another topic, instead of the target.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RouteSection {
     /// The JSON field, by its path (`event_type`, `payload.severity`).
     pub field: String,
     /// The text, or one of the texts, that the field must have.
     #[serde(deserialize_with = "list")]
+    #[schemars(schema_with = "super::schema::list")]
     pub equals: Vec<String>,
     /// The topic: `persistent://tenant/namespace/name`.
     pub topic: TopicName,
 }
 
 /// `[dedupe]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct DedupeSection {
     /// What identifies an event over all sources of this bridge: the path of a JSON field (`event_id`), or `header:<name>`. Unset: nothing
@@ -99,7 +101,7 @@ impl Default for DedupeSection {
 }
 
 /// `[dead_letters]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct DeadLettersSection {
     /// The topic. Unset: the target's name with `-dead-letters`.

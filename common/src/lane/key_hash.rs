@@ -9,10 +9,11 @@
 use std::borrow::Cow;
 
 use base64::Engine as _;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How the text of a key becomes a number; Pulsar's `HashingScheme`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum KeyHash {
     /// `JavaStringHash`, the Java client's default.

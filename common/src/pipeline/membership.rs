@@ -8,12 +8,12 @@ use tokio::task::JoinHandle;
 use super::start::{Problem, revoke_deadline, wait};
 #[cfg(feature = "kafka")]
 use crate::config::KafkaSource;
-use crate::config::{self, Config, Source};
+use crate::config::{Config, Source};
 use crate::retry::Retry;
 #[cfg(feature = "kafka")]
 use crate::source::kafka::{KafkaGroup, KafkaSettings};
 #[cfg(feature = "poll")]
-use crate::source::poll::{KafkaAccess, PollReader};
+use crate::source::poll::{PollReader, access};
 #[cfg(feature = "rabbitmq")]
 use crate::source::rabbitmq::{RabbitGroup, RabbitSettings};
 use crate::source::{Leave, Notice, SourceError};
@@ -142,7 +142,7 @@ async fn open(config: &Config, name: &str, source: &Source) -> Result<Result<Joi
             RabbitGroup::open(settings).await.map(|(group, inbox)| (Kind::Rabbitmq(group), inbox))
         }
         #[cfg(feature = "poll")]
-        Source::Poll(poll) => PollReader::new(name, poll, &kafka_access(config)?).map(|reader| {
+        Source::Poll(poll) => PollReader::new(name, poll, &access(config).map_err(Problem::config)?).map(|reader| {
             let (notices, inbox) = mpsc::unbounded_channel();
             // The inbox is still in our hands.
             let _ = notices.send(Notice::Assigned(reader.into()));
@@ -175,64 +175,8 @@ fn held_bytes(config: &Config) -> u64 {
 
 #[cfg(feature = "kafka")]
 fn kafka_settings(config: &Config, source: &KafkaSource) -> Result<KafkaSettings, Problem> {
-    let section = &config.kafka;
-    let mut settings = KafkaSettings::new(&section.brokers, &source.topic, &config.stream.name);
-    settings.generation = source.generation;
-    settings.group_instance_id = section.instance_id.clone();
+    let mut settings = KafkaSettings::from_config(config, source).map_err(Problem::config)?;
     settings.queue_bytes = held_bytes(config);
     settings.revoke_deadline = revoke_deadline(config);
-    settings.properties = kafka_properties(config)?;
-    settings.properties.insert("session.timeout.ms".to_owned(), section.session_timeout_ms.to_string());
     Ok(settings)
-}
-
-/// Further settings, TLS and SASL among them, by librdkafka's names.
-#[cfg(feature = "kafka")]
-fn kafka_properties(config: &Config) -> Result<std::collections::BTreeMap<String, String>, Problem> {
-    let section = &config.kafka;
-    let mut properties = section.properties.clone();
-    let mut set = |key: &str, value: String| properties.insert(key.to_owned(), value);
-    let password = config::read_secret(section.sasl.password.as_ref(), section.sasl.password_file.as_deref());
-    let password = password.map_err(Problem::config)?;
-    let mechanism = match section.sasl.mechanism {
-        config::SaslMechanism::None => None,
-        config::SaslMechanism::Plain => Some("PLAIN"),
-        config::SaslMechanism::ScramSha256 => Some("SCRAM-SHA-256"),
-        config::SaslMechanism::ScramSha512 => Some("SCRAM-SHA-512"),
-    };
-    let protocol = match (section.tls.enabled, mechanism.is_some()) {
-        (false, false) => None,
-        (true, false) => Some("ssl"),
-        (false, true) => Some("sasl_plaintext"),
-        (true, true) => Some("sasl_ssl"),
-    };
-    if let Some(protocol) = protocol {
-        set("security.protocol", protocol.to_owned());
-    }
-    if let Some(mechanism) = mechanism {
-        set("sasl.mechanism", mechanism.to_owned());
-        set("sasl.username", section.sasl.username.clone().unwrap_or_default());
-        set("sasl.password", password.map(|password| password.expose().to_owned()).unwrap_or_default());
-    }
-    let files = [
-        ("ssl.ca.location", &section.tls.ca_file),
-        ("ssl.certificate.location", &section.tls.certificate_file),
-        ("ssl.key.location", &section.tls.key_file),
-    ];
-    for (key, file) in files.into_iter().filter_map(|(key, file)| file.as_ref().map(|file| (key, file))) {
-        set(key, file.display().to_string());
-    }
-    Ok(properties)
-}
-
-/// How polled endpoints of Kafka reach the cluster: as the sources of kind `kafka` do.
-#[cfg(all(feature = "poll", feature = "kafka"))]
-fn kafka_access(config: &Config) -> Result<KafkaAccess, Problem> {
-    let properties = kafka_properties(config)?;
-    Ok(KafkaAccess { brokers: config.kafka.brokers.clone(), client_id: config.group(), properties })
-}
-
-#[cfg(all(feature = "poll", not(feature = "kafka")))]
-fn kafka_access(_config: &Config) -> Result<KafkaAccess, Problem> {
-    Ok(KafkaAccess::default())
 }

@@ -1,14 +1,13 @@
 //! What the target must be before the first record is sent: deduplicating, and with a schema that takes the contract. Asked
 //! of Pulsar's admin API where the bridge may use it; where not, the broker itself refuses the producers.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::start::{Problem, wait};
 use crate::admin::{Admin, AdminError};
+use crate::check::difference;
 use crate::config::{Config, Deduplication, Guarantee, TopicName};
 use crate::retry::Retry;
 use crate::status::StatusBoard;
@@ -141,60 +140,5 @@ async fn check_schema(config: &Config, admin: &Admin, contract: &Contract, board
             Err(error) => error,
         };
         wait(&mut retry, board, &problem.to_string()).await;
-    }
-}
-
-/// What two record schemas have that the other has not, by the names of their fields.
-fn difference(stored: &str, contract: &str) -> String {
-    let (stored, contract) = (parsed(stored), parsed(contract));
-    let (theirs, ours) = (fields(&stored), fields(&contract));
-    let mut found = Vec::new();
-    let names = [&stored, &contract].map(|schema| schema["name"].as_str().unwrap_or("no record").to_owned());
-    if names[0] != names[1] {
-        found.push(format!("the topic's record is {}, the contract's {}", names[0], names[1]));
-    }
-    for (name, kind) in &theirs {
-        match ours.get(name) {
-            None => found.push(format!("field {name} is in the topic's schema only")),
-            Some(other) if other != kind => {
-                found.push(format!("field {name} is {kind} in the topic's schema and {other} in the contract"));
-            }
-            Some(_) => {}
-        }
-    }
-    let new = ours.keys().filter(|name| !theirs.contains_key(*name));
-    found.extend(new.map(|name| format!("field {name} is in the contract only")));
-    if found.is_empty() {
-        "their fields are alike, their defaults or nested types are not".into()
-    } else {
-        found.join("; ")
-    }
-}
-
-fn parsed(schema: &str) -> Value {
-    serde_json::from_str(schema).unwrap_or_default()
-}
-
-fn fields(schema: &Value) -> BTreeMap<String, String> {
-    let fields = schema["fields"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let field = |field: &Value| Some((field["name"].as_str()?.to_owned(), field["type"].to_string()));
-    fields.iter().filter_map(field).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_difference_names_fields_and_types() {
-        let stored =
-            r#"{"type":"record","name":"A","fields":[{"name":"x","type":"int"},{"name":"y","type":"string"}]}"#;
-        let contract =
-            r#"{"type":"record","name":"A","fields":[{"name":"x","type":"long"},{"name":"z","type":"string"}]}"#;
-        assert_eq!(
-            difference(stored, contract),
-            "field x is \"int\" in the topic's schema and \"long\" in the contract; field y is in the topic's schema \
-             only; field z is in the contract only"
-        );
     }
 }

@@ -174,6 +174,12 @@ impl Client {
         Ok(Self { shared: Arc::new(shared) })
     }
 
+    /// Connects and logs in, if that is not done yet. Asks for nothing.
+    pub async fn connect(&self) -> Result<(), Error> {
+        let connected = self.service_connection().await.map(drop);
+        connected.map_err(|error| error.during("connect to Pulsar"))
+    }
+
     /// How many partitions a topic has; 0 where it is not partitioned (or does not exist).
     pub async fn partitions(&self, topic: &str) -> Result<u32, Error> {
         let operation = format!("look up the partitions of {topic}");

@@ -96,12 +96,14 @@ pub enum SourceError {
         reason: String,
     },
     /// The source does not let us in.
-    #[error("{what}: not allowed ({reason}): grant Read and Describe on topic and group, or correct the credentials")]
+    #[error("{what}: not allowed ({reason}): {advice}, or correct the credentials")]
     Denied {
         /// What was tried.
         what: String,
         /// The client's own words.
         reason: String,
+        /// The rights to grant, in the source's own words.
+        advice: &'static str,
     },
     /// A setting that the source cannot work with.
     #[error("setting {key}: {reason}")]

@@ -6,7 +6,7 @@ use super::error::shorten;
 use crate::record::Offset;
 
 /// What happens to a record with a field that the contract does not know (`contract.on_unknown_field`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize, serde::Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnUnknownField {
     /// The record is translated without it, and the field is counted by its path.

@@ -1,16 +1,14 @@
 //! `bridgectl setup` for RabbitMQ, through the management API: looks at what is there, plans what is missing, does it.
 
-mod findings;
-mod management;
 mod plan;
 #[cfg(test)]
 mod tests;
 mod wanted;
 
 use bridge_common::config::{RabbitmqSection, RabbitmqSource, UnroutableSection};
+use bridge_common::management::Management;
 use serde_json::json;
 
-use management::Management;
 pub(crate) use plan::{Change, Plan};
 use plan::{Observed, plan};
 use wanted::{Wanted, wanted};
@@ -91,7 +89,7 @@ async fn carry_out(management: &Management, change: &Change) -> Result<(), Strin
         }
         Change::Bind { queue, binding } => {
             let body = json!({ "routing_key": binding.routing_key, "arguments": binding.arguments });
-            management.post("bindings", &["e", &binding.exchange, "q", queue], &body).await
+            management.post("bindings", &["e", &binding.exchange, "q", queue], &body).await.map(drop)
         }
     }
 }

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use bridge_common::config::{BindSection, QueueType, UnroutableSection};
+use bridge_common::check::{WantedQueue, queue_problems};
+use bridge_common::config::{BindSection, UnroutableSection};
 use serde_json::{Value, json};
 
-use super::findings;
-use super::wanted::{Wanted, WantedQueue};
+use super::wanted::Wanted;
 
 /// What is there, of what is wanted. Everything is as the management API shows it.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -113,7 +113,10 @@ fn plan_queue(queue: &str, want: &WantedQueue, wanted: &Wanted, observed: &Obser
         None => plan.findings.push(format!(
             "queue {queue} does not exist, and declare = false: have its owner make it, or set declare = true"
         )),
-        Some(there) => plan.findings.extend(findings::of_queue(queue, want, there, &observed.version)),
+        Some(there) => {
+            let problems = queue_problems(queue, want, there, &observed.version);
+            plan.findings.extend(problems.iter().map(ToString::to_string));
+        }
     }
     for binding in want.bindings.iter().filter(|_| want.declare) {
         let exchange = &binding.exchange;
@@ -171,9 +174,4 @@ impl fmt::Display for Change {
             }
         }
     }
-}
-
-/// The name of the kind as the API shows it.
-pub(super) fn kind_name(kind: QueueType) -> &'static str {
-    kind.name()
 }

@@ -8,18 +8,35 @@ mod tests;
 mod wanted;
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use bridge_common::admin::{Admin, AdminError};
-use bridge_common::cli;
-use bridge_common::config::{self, Config, Source};
+use bridge_common::config::{Config, Source};
 use bridge_common::shutdown::Exit;
+use clap::Args;
 
-use crate::{SetupArguments, rabbitmq};
+use crate::{rabbitmq, streams};
 use plan::{Plan, plan};
 use wanted::{Wanted, wanted};
 
-/// The contracts of all streams, by their names: compiled in, so that a container needs no files but the configuration.
-static CONTRACTS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/contracts.rs"));
+#[derive(Debug, Args)]
+pub(crate) struct SetupArguments {
+    /// The streams to set up, by the names of their files in the configuration
+    #[arg(value_name = "STREAM", required_unless_present = "all", conflicts_with = "all")]
+    streams: Vec<String>,
+    /// All streams of the configuration
+    #[arg(long)]
+    all: bool,
+    /// Directory of default.toml and the streams' own files
+    #[arg(long, value_name = "DIR", default_value = "config")]
+    config: PathBuf,
+    /// Show what would be changed, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Write JSON
+    #[arg(long)]
+    json: bool,
+}
 
 /// Runs the verb. Every configuration is read and checked before the first server is asked.
 pub(crate) async fn run(arguments: &SetupArguments) -> Exit {
@@ -50,44 +67,13 @@ pub(crate) async fn run(arguments: &SetupArguments) -> Exit {
 }
 
 fn prepare(arguments: &SetupArguments) -> Result<Vec<(Config, Wanted)>, String> {
-    let names = if arguments.all {
-        config::streams_in(&arguments.config).map_err(|error| error.to_string())?
-    } else {
-        arguments.streams.clone()
-    };
-    if names.is_empty() {
-        return Err(format!(
-            "{}: there is no stream's file, only default.toml is not enough",
-            arguments.config.display()
-        ));
-    }
-    let mut streams = Vec::new();
-    for name in names {
-        let config = config::load(&arguments.config, &name, cli::environment()).map_err(|error| error.to_string())?;
-        let contract = contract_of(&config)?;
+    // Without --all the command line names at least one.
+    let streams = streams::load(&arguments.config, &arguments.streams)?.into_iter();
+    let wanted = streams.map(|(config, contract)| {
         let wanted = wanted(&config, contract.as_deref())?;
-        streams.push((config, wanted));
-    }
-    Ok(streams)
-}
-
-/// The contract by the same rule as in the bridges: `contract.file` where it is set, the compiled one otherwise. `None`
-/// where nothing is translated, so that the target has no schema.
-fn contract_of(config: &Config) -> Result<Option<String>, String> {
-    if !wanted::translates(config) {
-        return Ok(None);
-    }
-    if let Some(file) = &config.contract.file {
-        let unreadable = |error| format!("contract.file: {}: cannot be read: {error}", file.display());
-        return std::fs::read_to_string(file).map(Some).map_err(unreadable);
-    }
-    let name = config.stream.name.as_str();
-    match CONTRACTS.iter().find(|(stream, _)| *stream == name) {
-        Some((_, contract)) => Ok(Some((*contract).to_owned())),
-        None => {
-            Err(format!("no contract is compiled in for the stream {name}: set contract.file in its configuration"))
-        }
-    }
+        Ok((config, wanted))
+    });
+    wanted.collect()
 }
 
 /// Pulsar first, so that a queue that starts to fill has somewhere to go.

@@ -27,11 +27,6 @@ pub(super) struct WantedTopic {
     pub(super) schema: Option<String>,
 }
 
-/// Whether any source of the stream is translated under a contract.
-pub(super) fn translates(config: &Config) -> bool {
-    config.has_contract()
-}
-
 /// Derives it from the configuration and the contract.
 ///
 /// # Errors

@@ -9,6 +9,9 @@ use crate::record::{Offset, SourcePartition};
 /// hidden behind `_AUTO_OFFSET_RESET`, so the words are all there is.
 const TRUNCATION: &str = "truncation";
 
+/// What a bridge needs.
+const RIGHTS: &str = "grant Read and Describe on topic and group";
+
 /// An error outside of any one partition. `what` says what was being done.
 pub(super) fn of_client(what: &str, topic: &str, error: &KafkaError) -> SourceError {
     let reason = error.to_string();
@@ -33,7 +36,7 @@ pub(super) fn of_code(what: &str, topic: &str, code: Option<RDKafkaErrorCode>, r
             | Code::ClusterAuthorizationFailed
             | Code::SaslAuthenticationFailed
             | Code::Authentication,
-        ) => SourceError::Denied { what: what.into(), reason },
+        ) => SourceError::Denied { what: what.into(), reason, advice: RIGHTS },
         Some(Code::Fatal | Code::FencedInstanceId) => SourceError::Fatal { what: what.into(), reason },
         _ => SourceError::Unavailable { what: what.into(), reason },
     }

@@ -21,4 +21,4 @@ mod settings;
 
 pub use group::{Health, KafkaGroup};
 pub use partition::PartitionReader;
-pub use settings::KafkaSettings;
+pub use settings::{KafkaSettings, client_properties};

@@ -7,6 +7,7 @@ use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 
 use super::super::SourceError;
+use crate::config::{Config, ConfigError, KafkaSection, KafkaSource, SaslMechanism, read_secret};
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
@@ -73,6 +74,20 @@ impl KafkaSettings {
         }
     }
 
+    /// The settings of a configured source; memory and deadlines are the caller's.
+    ///
+    /// # Errors
+    /// When the password's file cannot be read.
+    pub fn from_config(config: &Config, source: &KafkaSource) -> Result<Self, ConfigError> {
+        let section = &config.kafka;
+        let mut settings = Self::new(&section.brokers, &source.topic, &config.stream.name);
+        settings.generation = source.generation;
+        settings.group_instance_id = section.instance_id.clone();
+        settings.properties = client_properties(section)?;
+        settings.properties.insert("session.timeout.ms".to_owned(), section.session_timeout_ms.to_string());
+        Ok(settings)
+    }
+
     /// The consumer group's name.
     pub fn group_id(&self) -> String {
         match self.generation {
@@ -94,7 +109,7 @@ impl KafkaSettings {
     }
 
     /// A client that only asks questions, before the group is joined.
-    pub(super) fn probe(&self) -> Result<ClientConfig, SourceError> {
+    pub(crate) fn probe(&self) -> Result<ClientConfig, SourceError> {
         self.with_properties(self.client())
     }
 
@@ -136,6 +151,45 @@ impl KafkaSettings {
         }
         Ok(config)
     }
+}
+
+/// Further settings, TLS and SASL among them, by librdkafka's names.
+///
+/// # Errors
+/// When the password's file cannot be read.
+pub fn client_properties(section: &KafkaSection) -> Result<BTreeMap<String, String>, ConfigError> {
+    let mut properties = section.properties.clone();
+    let mut set = |key: &str, value: String| properties.insert(key.to_owned(), value);
+    let password = read_secret(section.sasl.password.as_ref(), section.sasl.password_file.as_deref())?;
+    let mechanism = match section.sasl.mechanism {
+        SaslMechanism::None => None,
+        SaslMechanism::Plain => Some("PLAIN"),
+        SaslMechanism::ScramSha256 => Some("SCRAM-SHA-256"),
+        SaslMechanism::ScramSha512 => Some("SCRAM-SHA-512"),
+    };
+    let protocol = match (section.tls.enabled, mechanism.is_some()) {
+        (false, false) => None,
+        (true, false) => Some("ssl"),
+        (false, true) => Some("sasl_plaintext"),
+        (true, true) => Some("sasl_ssl"),
+    };
+    if let Some(protocol) = protocol {
+        set("security.protocol", protocol.to_owned());
+    }
+    if let Some(mechanism) = mechanism {
+        set("sasl.mechanism", mechanism.to_owned());
+        set("sasl.username", section.sasl.username.clone().unwrap_or_default());
+        set("sasl.password", password.map(|password| password.expose().to_owned()).unwrap_or_default());
+    }
+    let files = [
+        ("ssl.ca.location", &section.tls.ca_file),
+        ("ssl.certificate.location", &section.tls.certificate_file),
+        ("ssl.key.location", &section.tls.key_file),
+    ];
+    for (key, file) in files.into_iter().filter_map(|(key, file)| file.as_ref().map(|file| (key, file))) {
+        set(key, file.display().to_string());
+    }
+    Ok(properties)
 }
 
 /// The memory budget as librdkafka's settings. It bounds each partition's queue alone, and checks before a fetch only:

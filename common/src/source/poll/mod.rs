@@ -45,7 +45,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 #[cfg(feature = "fuzzing")]
 pub(crate) use mapping::record_of;
 
-pub use reader::PollReader;
+pub use reader::{PollReader, ask};
 
 /// How endpoints of kind `kafka` reach their cluster.
 #[derive(Clone, Default)]
@@ -63,6 +63,25 @@ impl fmt::Debug for KafkaAccess {
         // Not the properties: a password may be among them.
         write!(f, "KafkaAccess({} as {})", self.brokers, self.client_id)
     }
+}
+
+/// How the endpoints of kind `kafka` of a configuration reach the cluster: as its sources of kind `kafka` do.
+///
+/// # Errors
+/// When the password's file cannot be read.
+#[cfg(feature = "kafka")]
+pub fn access(config: &crate::config::Config) -> Result<KafkaAccess, crate::config::ConfigError> {
+    let properties = super::kafka::client_properties(&config.kafka)?;
+    Ok(KafkaAccess { brokers: config.kafka.brokers.clone(), client_id: config.group(), properties })
+}
+
+/// Without Kafka there is nothing to reach.
+///
+/// # Errors
+/// None.
+#[cfg(not(feature = "kafka"))]
+pub fn access(_: &crate::config::Config) -> Result<KafkaAccess, crate::config::ConfigError> {
+    Ok(KafkaAccess::default())
 }
 
 fn now_ms() -> u64 {

@@ -213,6 +213,16 @@ impl PollReader {
     pub fn commit(&self, _offset: Offset) {}
 }
 
+/// Asks an endpoint once, as the reader would, and throws its figures away.
+///
+/// # Errors
+/// What is wrong with its settings, or what it says instead of its figures.
+pub async fn ask(name: &str, section: &PollEndpoint, kafka: &KafkaAccess, patience: Duration) -> Result<(), String> {
+    let key = format!("endpoint.{name}");
+    let endpoint = Endpoint::new(&key, name, section, kafka, patience).map_err(|error| error.to_string())?;
+    endpoint.ask(patience).await.observed.map(drop)
+}
+
 impl Endpoint {
     fn new(
         key: &str,

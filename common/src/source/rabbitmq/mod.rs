@@ -18,6 +18,7 @@ mod group;
 mod health;
 mod ledger;
 mod link;
+mod look;
 mod queue;
 mod record;
 mod session;
@@ -32,6 +33,7 @@ pub(crate) use {record::headers_in, wire::hello_in};
 
 pub use group::RabbitGroup;
 pub use health::Health;
+pub use look::{Look, look};
 pub use queue::QueueReader;
 pub use settings::{RabbitSettings, TlsFiles};
 pub use stream::StreamReader;

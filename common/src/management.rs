@@ -1,9 +1,9 @@
-//! A thin client of RabbitMQ's management API: what the set-up needs of it.
+//! A thin client of RabbitMQ's management API: what `bridgectl setup` and `check` need of it.
 
 use std::path::Path;
 use std::time::Duration;
 
-use bridge_common::config::{RabbitmqSection, Secret, read_secret};
+use crate::config::{RabbitmqSection, Secret, read_secret};
 use reqwest::{Client, Method, StatusCode, Url};
 use serde_json::Value;
 
@@ -13,7 +13,8 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 const REASON_CHARS: usize = 1_000;
 
 /// The client for one vhost. Its messages never hold the user or the password.
-pub(crate) struct Management {
+#[derive(Debug)]
+pub struct Management {
     client: Client,
     base: Url,
     username: String,
@@ -26,7 +27,15 @@ impl Management {
     ///
     /// # Errors
     /// The setting that cannot be used, and why.
-    pub(crate) fn new(section: &RabbitmqSection) -> Result<Self, String> {
+    pub fn new(section: &RabbitmqSection) -> Result<Self, String> {
+        Self::with_timeout(section, TIMEOUT)
+    }
+
+    /// The same, with another bound for each request.
+    ///
+    /// # Errors
+    /// As [`Management::new`].
+    pub fn with_timeout(section: &RabbitmqSection, timeout: Duration) -> Result<Self, String> {
         let text = section.management_url.expose();
         let mut base: Url =
             text.parse().map_err(|_| "rabbitmq.management_url is no URL: write http://host:port".to_owned())?;
@@ -51,14 +60,14 @@ impl Management {
         };
         // They go into the header, not into URLs that messages quote.
         let _ = (base.set_username(""), base.set_password(None));
-        Ok(Management { client: client(section)?, base, username, password, vhost })
+        Ok(Management { client: client(section, timeout)?, base, username, password, vhost })
     }
 
     /// The version of the server.
     ///
     /// # Errors
     /// What went wrong, with the URL.
-    pub(crate) async fn version(&self) -> Result<String, String> {
+    pub async fn version(&self) -> Result<String, String> {
         let overview = self.request(Method::GET, &["overview"], None).await?.unwrap_or_default();
         let version = overview["rabbitmq_version"].as_str();
         version.map(str::to_owned).ok_or_else(|| format!("{}: tells no version", self.base))
@@ -68,7 +77,7 @@ impl Management {
     ///
     /// # Errors
     /// What went wrong, with the URL.
-    pub(crate) async fn get(&self, kind: &str, rest: &[&str]) -> Result<Option<Value>, String> {
+    pub async fn get(&self, kind: &str, rest: &[&str]) -> Result<Option<Value>, String> {
         self.request(Method::GET, &self.path(kind, rest), None).await
     }
 
@@ -76,27 +85,21 @@ impl Management {
     ///
     /// # Errors
     /// As [`Management::get`].
-    pub(crate) async fn put(&self, kind: &str, rest: &[&str], body: &Value) -> Result<(), String> {
+    pub async fn put(&self, kind: &str, rest: &[&str], body: &Value) -> Result<(), String> {
         self.request(Method::PUT, &self.path(kind, rest), Some(body)).await.map(drop)
     }
 
-    /// Adds something.
+    /// Adds something, and gives the answer, if there is one.
     ///
     /// # Errors
     /// As [`Management::get`].
-    pub(crate) async fn post(&self, kind: &str, rest: &[&str], body: &Value) -> Result<(), String> {
-        self.request(Method::POST, &self.path(kind, rest), Some(body)).await.map(drop)
+    pub async fn post(&self, kind: &str, rest: &[&str], body: &Value) -> Result<Option<Value>, String> {
+        self.request(Method::POST, &self.path(kind, rest), Some(body)).await
     }
 
-    /// Publishes, and gives the answer, which says whether any queue got it.
-    #[cfg(test)]
-    pub(super) async fn publish(&self, exchange: &str, routing_key: &str) -> Value {
-        let payload = serde_json::json!("lost");
-        let message = serde_json::json!({
-            "properties": {}, "routing_key": routing_key, "payload": payload, "payload_encoding": "string"
-        });
-        let path = self.path("exchanges", &[exchange, "publish"]);
-        self.request(Method::POST, &path, Some(&message)).await.unwrap().unwrap()
+    /// The user as whom requests are sent.
+    pub fn username(&self) -> &str {
+        &self.username
     }
 
     fn path<'a>(&'a self, kind: &'a str, rest: &[&'a str]) -> Vec<&'a str> {
@@ -133,8 +136,8 @@ impl Management {
     }
 }
 
-fn client(section: &RabbitmqSection) -> Result<Client, String> {
-    let mut builder = Client::builder().timeout(TIMEOUT);
+fn client(section: &RabbitmqSection, timeout: Duration) -> Result<Client, String> {
+    let mut builder = Client::builder().timeout(timeout);
     if let Some(path) = &section.tls.ca_file {
         let unusable = |error: &dyn std::fmt::Display| format!("rabbitmq.tls: {}: {error}", path.display());
         let authorities = reqwest::Certificate::from_pem_bundle(&read(path)?).map_err(|error| unusable(&error))?;
@@ -179,7 +182,7 @@ mod tests {
 
     #[test]
     fn user_password_and_vhost_come_from_the_keys_then_the_urls_and_are_never_shown() {
-        bridge_common::cli::install_tls();
+        crate::cli::install_tls();
         let mut section = RabbitmqSection {
             url: Secret::new("amqp://u%40x:p%2Fw@host:1/a%2Fb"),
             management_url: Secret::new("http://host:2"),

@@ -1,0 +1,22 @@
+//! `bridgectl config`: the configuration's reference and its schema for editors.
+
+use bridge_common::config;
+use bridge_common::shutdown::Exit;
+use clap::Subcommand;
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Every key with its type, default and meaning, in Markdown: `config/REFERENCE.md`
+    Reference,
+    /// The JSON Schema of a stream's file: `config/schema.json`
+    Schema,
+}
+
+/// Runs the verb.
+pub(crate) fn run(command: ConfigCommand) -> Exit {
+    match command {
+        ConfigCommand::Reference => print!("{}", config::reference()),
+        ConfigCommand::Schema => println!("{:#}", config::json_schema()),
+    }
+    Exit::Clean
+}

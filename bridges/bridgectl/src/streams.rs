@@ -1,0 +1,46 @@
+//! The streams that a verb is about: their configurations and contracts.
+
+use std::path::Path;
+
+use bridge_common::cli;
+use bridge_common::config::{self, Config};
+
+/// The contracts of all streams, by their names: compiled in, so that a container needs no files but the configuration.
+static CONTRACTS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/contracts.rs"));
+
+/// The configurations of these streams, or of all where none is named, each with its contract. Everything is read and checked
+/// before the first server is asked.
+pub(crate) fn load(directory: &Path, names: &[String]) -> Result<Vec<(Config, Option<String>)>, String> {
+    let names = match names {
+        [] => config::streams_in(directory).map_err(|error| error.to_string())?,
+        names => names.to_vec(),
+    };
+    if names.is_empty() {
+        return Err(format!("{}: there is no stream's file, only default.toml is not enough", directory.display()));
+    }
+    let one = |name: &String| {
+        let config = config::load(directory, name, cli::environment()).map_err(|error| error.to_string())?;
+        let contract = contract_of(&config)?;
+        Ok((config, contract))
+    };
+    names.iter().map(one).collect()
+}
+
+/// The contract by the same rule as in the bridges: `contract.file` where it is set, the compiled one otherwise. `None`
+/// where nothing is translated, so that the target has no schema.
+fn contract_of(config: &Config) -> Result<Option<String>, String> {
+    if !config.has_contract() {
+        return Ok(None);
+    }
+    if let Some(file) = &config.contract.file {
+        let unreadable = |error| format!("contract.file: {}: cannot be read: {error}", file.display());
+        return std::fs::read_to_string(file).map(Some).map_err(unreadable);
+    }
+    let name = config.stream.name.as_str();
+    match CONTRACTS.iter().find(|(stream, _)| *stream == name) {
+        Some((_, contract)) => Ok(Some((*contract).to_owned())),
+        None => {
+            Err(format!("no contract is compiled in for the stream {name}: set contract.file in its configuration"))
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! Namespaces and what the brokers themselves are told.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::{Admin, AdminError, existing_is_fine};
+
+impl Admin {
+    /// The tenant's namespaces, as `tenant/namespace`.
+    pub async fn namespaces(&self, tenant: &str) -> Result<Vec<String>, AdminError> {
+        self.get(&format!("namespaces/{tenant}")).await
+    }
+
+    /// Creates `tenant/namespace`. The tenant must exist. No error where it exists already.
+    pub async fn create_namespace(&self, namespace: &str) -> Result<(), AdminError> {
+        existing_is_fine(self.send(Method::PUT, &format!("namespaces/{namespace}"), None).await)
+    }
+
+    /// The namespace's own rule about topics that spring into being; `None`: the broker's rule holds.
+    pub async fn auto_topic_creation(&self, namespace: &str) -> Result<Option<bool>, AdminError> {
+        let rule: Option<Value> = self.get(&format!("namespaces/{namespace}/autoTopicCreation")).await?;
+        Ok(rule.and_then(|rule| rule.get("allowAutoTopicCreation")?.as_bool()))
+    }
+
+    /// Forbids topics that spring into being by a mere connection.
+    pub async fn forbid_auto_topic_creation(&self, namespace: &str) -> Result<(), AdminError> {
+        let rule = json!({ "allowAutoTopicCreation": false });
+        self.send(Method::POST, &format!("namespaces/{namespace}/autoTopicCreation"), Some(&rule)).await.map(drop)
+    }
+
+    /// One of the namespace's policies, as it is set there; `Null`: the broker's holds.
+    ///
+    /// # Errors
+    /// See [`AdminError`].
+    pub async fn namespace_policy(&self, namespace: &str, policy: &str) -> Result<Value, AdminError> {
+        self.get(&format!("namespaces/{namespace}/{policy}")).await
+    }
+
+    /// The settings with which the broker runs that answers, by their names in `broker.conf`. Wants a role with rights on the
+    /// whole cluster.
+    ///
+    /// # Errors
+    /// See [`AdminError`].
+    pub async fn broker_settings(&self) -> Result<Value, AdminError> {
+        self.get("brokers/configuration/runtime").await
+    }
+
+    /// Whether the API answers at all, which is what anybody may ask.
+    ///
+    /// # Errors
+    /// See [`AdminError`].
+    pub async fn clusters(&self) -> Result<Vec<String>, AdminError> {
+        self.get("clusters").await
+    }
+}
