@@ -52,7 +52,9 @@ fn json_to_avro() {
                 Ok(()) => {
                     assert!(is_json(body), "taken, and not JSON");
                     kind += "ok ";
-                    if out.len() < 100_000 {
+                    // apache-avro's recursion needs far more stack than ours, which takes the deepest body that there may be.
+                    let braces = body.iter().filter(|byte| **byte == b'{').count();
+                    if out.len() < 100_000 && braces < 24 {
                         reference(|| is_datum(contract.schema(), &out[6..]));
                     }
                 }
