@@ -255,6 +255,8 @@ async fn many_who_meet_a_frozen_broker_at_once_wait_for_one_attempt_and_go_on_at
         for _ in 0..8 {
             assert!(peer.receive().await.partition_metadata.is_some(), "all of them come here");
         }
+        // Open until all of them have waited in vain.
+        peer
     };
     let began = std::time::Instant::now();
     let asking = async {
