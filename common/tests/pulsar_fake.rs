@@ -248,13 +248,15 @@ async fn a_broker_that_takes_questions_and_never_answers_is_passed_over_for_the_
 async fn many_who_meet_a_frozen_broker_at_once_wait_for_one_attempt_and_go_on_at_the_next_host() {
     let (frozen, awake) = (Broker::new().await, Broker::new().await);
     let url = format!("{},{}", frozen.url(), awake.url().trim_start_matches("pulsar://"));
-    let connect_timeout = Duration::from_millis(500);
+    let connect_timeout = Duration::from_secs(1);
     let client = Client::new(ClientConfig { service_url: url, connect_timeout, ..awake.config() }).unwrap();
     let played = async {
         let mut peer = awake.connected().await;
         for _ in 0..8 {
             assert!(peer.receive().await.partition_metadata.is_some(), "all of them come here");
         }
+        // Open until all of them have waited in vain.
+        peer
     };
     let began = std::time::Instant::now();
     let asking = async {
@@ -269,8 +271,8 @@ async fn many_who_meet_a_frozen_broker_at_once_wait_for_one_attempt_and_go_on_at
             assert!(matches!(one.await.unwrap(), Err(Error::Timeout { .. })));
         }
     };
-    timeout(Duration::from_secs(10), async { tokio::join!(asking, played) }).await.unwrap();
-    assert!(began.elapsed() < 4 * connect_timeout, "{:?}: one after the other", began.elapsed());
+    timeout(Duration::from_secs(20), async { tokio::join!(asking, played) }).await.unwrap();
+    assert!(began.elapsed() < 6 * connect_timeout, "{:?}: one after the other", began.elapsed());
 }
 
 #[tokio::test]

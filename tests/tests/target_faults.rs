@@ -146,9 +146,9 @@ async fn brokers_moved_killed_frozen_and_restarted_under_load_lose_double_and_re
     within(seconds(420), async {
         let scenario = Scenario::on_cluster("brokers").await?;
         let servers = &scenario.stack;
-        let generator = Generator::start(Settings { rate: Some(1_500), seed: 50, ..scenario.feed() });
+        let generator = Generator::start(Settings { rate: Some(500), seed: 50, ..scenario.feed() });
         let bridge = start(&scenario.settings()).await?;
-        progress(&bridge, 5_000.0).await?;
+        progress(&bridge, 2_000.0).await?;
         for _ in 0..if is_full() { 10 } else { 2 } {
             let (_, other) = owner(&scenario, 0, BROKERS[0]).await?;
             give(&scenario, 0, other).await?;
@@ -180,7 +180,7 @@ async fn brokers_moved_killed_frozen_and_restarted_under_load_lose_double_and_re
             scenario.say(format!("{broker} has been restarted"));
         }
         all_move(&bridge).await?;
-        scenario.finish(generator, bridge, 30_000).await
+        scenario.finish(generator, bridge, 10_000).await
     })
     .await
 }
