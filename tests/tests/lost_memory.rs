@@ -237,13 +237,14 @@ async fn deduplication_that_is_turned_off_holds_the_bridge_until_it_is_on_again(
     within(seconds(150), async {
         let scenario = Scenario::new("toggled").await?;
         let admin = scenario.admin();
-        let generator = Generator::start(Settings { rate: Some(1_500), seed: 66, ..scenario.feed() });
+        let generator = Generator::start(Settings { rate: Some(300), seed: 66, ..scenario.feed() });
         let mut bridge = started(&scenario).await?;
-        scenario.progress(2_000).await?;
+        scenario.progress(300).await?;
         // What the topics' own policies say is not the namespace's to take away.
         admin.set_deduplication(&scenario.namespace, false).await?;
         admin.remove_retention(&scenario.target).await?;
-        scenario.progress(8_000).await?;
+        scenario.progress(600).await?;
+        deduplicates(&admin, &scenario.target, true).await?;
         assert_eq!(bridge.get("/readyz").await?.0, 200);
         admin.set_topic_deduplication(&scenario.target, false).await?;
         wait::until("the bridge to hold", seconds(60), async || {
@@ -266,7 +267,7 @@ async fn deduplication_that_is_turned_off_holds_the_bridge_until_it_is_on_again(
         bridge.ready(seconds(60)).await?;
         tokio::task::block_in_place(|| generator.stop())?;
         scenario.settled(vec![bridge]).await?;
-        scenario.holds(10_000).await.map(drop)
+        scenario.holds(900).await.map(drop)
     })
     .await
 }
