@@ -172,11 +172,6 @@ impl Scenario {
         }
     }
 
-    /// The settings with one of them set, or added.
-    pub fn with(&self, name: &str, value: &str) -> Vec<Setting> {
-        with(self.settings(), name, value)
-    }
-
     /// The settings of a bridge that is a dynamic member of its group: when it ends, it leaves at once.
     pub fn dynamic(&self) -> Vec<Setting> {
         let mut settings = with(self.settings(), "BRIDGE__KAFKA__SESSION_TIMEOUT_MS", "6000");

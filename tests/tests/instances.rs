@@ -58,25 +58,25 @@ fn is_full() -> bool {
 async fn partitions_move_between_three_instances_that_freeze_die_and_are_rolled() -> Result<()> {
     within(seconds(if is_full() { 400 } else { 200 }), async {
         let scenario = Scenario::new("three").await?;
-        let generator = Generator::start(Settings { rate: Some(1_000), seed: 80, ..scenario.feed() });
+        let generator = Generator::start(Settings { rate: Some(500), seed: 80, ..scenario.feed() });
         let start = || Bridge::start(&scenario.dynamic());
         let (frozen, killed, old) = (start()?, start()?, start()?);
         let took = share("three instances to share", &[&frozen, &killed, &old]).await?;
         scenario.say(format!("three instances share after {took:?}"));
 
-        scenario.progress(1_500).await?;
+        scenario.progress(700).await?;
         frozen.freeze()?;
         let took = share("the others to take over from the frozen one", &[&killed, &old]).await?;
         scenario.say(format!("one is frozen, and the others have its partitions after {took:?}"));
         if is_full() {
             tokio::time::sleep(seconds(90)).await;
         }
-        scenario.progress(1_500).await?;
+        scenario.progress(700).await?;
         frozen.thaw()?;
         let took = share("the woken one to get partitions again", &[&frozen, &killed, &old]).await?;
         scenario.say(format!("it is awake, and has partitions again after {took:?}"));
 
-        scenario.progress(1_500).await?;
+        scenario.progress(700).await?;
         killed.kill()?;
         let took = share("the others to take over from the killed one", &[&frozen, &old]).await?;
         scenario.say(format!("one is killed, and the others have its partitions after {took:?}"));
@@ -89,10 +89,10 @@ async fn partitions_move_between_three_instances_that_freeze_die_and_are_rolled(
         let took = share("the new generation to have all", &[&frozen, &new]).await?;
         scenario.say(format!("the old one has left, and the others have its partitions after {took:?}"));
 
-        scenario.progress(1_500).await?;
+        scenario.progress(700).await?;
         tokio::task::block_in_place(|| generator.stop())?;
         scenario.settled(vec![frozen, new]).await?;
-        scenario.holds(7_000).await.map(drop)
+        scenario.holds(3_000).await.map(drop)
     })
     .await
 }
@@ -117,12 +117,12 @@ async fn a_static_member_gets_its_partitions_back_at_once_and_gives_them_away_at
         let token_file = std::env::temp_dir().join(format!("{}-token", scenario.topic));
         std::fs::write(&token_file, "secret")?;
         let token = token_file.to_string_lossy();
-        let generator = Generator::start(Settings { rate: Some(1_000), seed: 81, ..scenario.feed() });
+        let generator = Generator::start(Settings { rate: Some(500), seed: 81, ..scenario.feed() });
         let first = Bridge::start(&member(&scenario, "0", &token))?;
         let second = Bridge::start(&member(&scenario, "1", &token))?;
         share("two static members to share", &[&first, &second]).await?;
         let (ours, theirs) = (running(&first).await?, running(&second).await?);
-        scenario.progress(1_500).await?;
+        scenario.progress(700).await?;
 
         first.kill()?;
         let killed = Instant::now();
@@ -141,18 +141,18 @@ async fn a_static_member_gets_its_partitions_back_at_once_and_gives_them_away_at
         assert!(stopped.elapsed() < AT_ONCE, "it waited for its session");
         assert_eq!(running(&first).await?, ours, "partitions have moved");
 
-        scenario.progress(1_500).await?;
+        scenario.progress(700).await?;
         first.post("/drain", "secret").await?;
         let took = share("the one that stays to have all", &[&second]).await?;
         scenario.say(format!("one has left for good: the other has its partitions after {took:?}"));
         assert!(took < AT_ONCE, "it waited for the session of the one that left: {took:?}");
         assert_eq!(first.terminate(seconds(30)).await?.code(), Some(0));
 
-        scenario.progress(1_500).await?;
+        scenario.progress(700).await?;
         tokio::task::block_in_place(|| generator.stop())?;
         scenario.settled(vec![second]).await?;
         std::fs::remove_file(&token_file)?;
-        scenario.holds(4_500).await.map(drop)
+        scenario.holds(2_000).await.map(drop)
     })
     .await
 }
@@ -162,7 +162,7 @@ async fn a_static_member_gets_its_partitions_back_at_once_and_gives_them_away_at
 async fn two_instances_with_one_identity_end_up_sharing_and_one_says_so() -> Result<()> {
     within(seconds(150), async {
         let scenario = Scenario::new("identity").await?;
-        let generator = Generator::start(Settings { rate: Some(1_000), seed: 82, ..scenario.feed() });
+        let generator = Generator::start(Settings { rate: Some(500), seed: 82, ..scenario.feed() });
         let mut first = Bridge::start(&scenario.settings())?;
         first.ready(PATIENCE).await?;
         share("the first to have all", &[&first]).await?;
@@ -185,11 +185,11 @@ async fn two_instances_with_one_identity_end_up_sharing_and_one_says_so() -> Res
         let rejoins = |bridge: &Bridge| bridge.log().matches("joining the source again").count();
         let before = rejoins(&first) + rejoins(&second);
         assert!(before <= 4, "they fought: joined again {before} times");
-        scenario.progress(3_000).await?;
+        scenario.progress(1_500).await?;
         assert_eq!(rejoins(&first) + rejoins(&second), before, "they still fight");
         tokio::task::block_in_place(|| generator.stop())?;
         scenario.settled(vec![first, second]).await?;
-        scenario.holds(3_000).await.map(drop)
+        scenario.holds(1_500).await.map(drop)
     })
     .await
 }

@@ -129,7 +129,13 @@ async fn names_that_were_purged_and_offsets_that_have_expired_change_nothing() -
         forget_names(&scenario).await?;
         delete_group(kafka, GROUP).await?;
         scenario.say("names and offsets are gone after a clean stop");
-        let generator = Generator::start(Settings { rate: Some(1_500), seed: 61, ..scenario.feed() });
+        let generator = Generator::start(Settings {
+            rate: Some(2_000),
+            // A bound, so that a slow machine has no more to compare.
+            records: Some(20_000),
+            seed: 61,
+            ..scenario.feed()
+        });
         let bridge = started(&scenario).await?;
         scenario.progress(3_000).await?;
         bridge.kill()?;
@@ -138,10 +144,9 @@ async fn names_that_were_purged_and_offsets_that_have_expired_change_nothing() -
         delete_group(kafka, GROUP).await?;
         scenario.say("names and offsets are gone after a kill under load");
         let bridge = started(&scenario).await?;
-        scenario.progress(3_000).await?;
-        tokio::task::block_in_place(|| generator.stop())?;
+        tokio::task::block_in_place(|| generator.wait())?;
         scenario.settled(vec![bridge]).await?;
-        scenario.holds(8_000).await.map(drop)
+        scenario.holds(22_000).await.map(drop)
     })
     .await
 }
@@ -223,13 +228,14 @@ async fn deduplication_that_is_turned_off_holds_the_bridge_until_it_is_on_again(
     within(seconds(150), async {
         let scenario = Scenario::new("toggled").await?;
         let admin = scenario.admin();
-        let generator = Generator::start(Settings { rate: Some(1_500), seed: 66, ..scenario.feed() });
+        let generator = Generator::start(Settings { rate: Some(300), seed: 66, ..scenario.feed() });
         let mut bridge = started(&scenario).await?;
-        scenario.progress(2_000).await?;
+        scenario.progress(300).await?;
         // What the topics' own policies say is not the namespace's to take away.
         admin.set_deduplication(&scenario.namespace, false).await?;
         admin.remove_retention(&scenario.target).await?;
-        scenario.progress(8_000).await?;
+        scenario.progress(600).await?;
+        deduplicates(&admin, &scenario.target, true).await?;
         assert_eq!(bridge.get("/readyz").await?.0, 200);
         admin.set_topic_deduplication(&scenario.target, false).await?;
         wait::until("the bridge to hold", seconds(60), async || {
@@ -250,10 +256,9 @@ async fn deduplication_that_is_turned_off_holds_the_bridge_until_it_is_on_again(
         assert_eq!(bridge.metric("stream_bridge_records_published_total").await?, held, "something was published");
         admin.set_topic_deduplication(&scenario.target, true).await?;
         bridge.ready(seconds(60)).await?;
-        scenario.progress(2_000).await?;
         tokio::task::block_in_place(|| generator.stop())?;
         scenario.settled(vec![bridge]).await?;
-        scenario.holds(12_000).await.map(drop)
+        scenario.holds(900).await.map(drop)
     })
     .await
 }
