@@ -33,6 +33,9 @@ impl RepairIntent {
 pub enum Mark {
     /// At the beginning of the topic.
     Earliest,
+    /// At the end of the topic, wherever that is when the lane's name is held next: under the routing that was just announced
+    /// nothing was sent yet. Only ever in the checkpoint that announces it; the next one, before anything is sent, says where.
+    Unsent,
     /// At this entry, which is read too.
     At {
         /// The entry's ledger.
@@ -52,7 +55,7 @@ impl Mark {
     /// The entry, if it names one.
     pub fn id(self) -> Option<MessageId> {
         match self {
-            Mark::Earliest => None,
+            Mark::Earliest | Mark::Unsent => None,
             Mark::At { ledger, entry } => Some(MessageId { ledger, entry }),
         }
     }

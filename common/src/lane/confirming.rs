@@ -35,11 +35,25 @@ impl Opening {
         checkpoint.reach_records = self.reach().records;
         // What became of them is known now, and their names were taken: no earlier holder can send them any more.
         checkpoint.repairs = Vec::new();
+        if !Fault::UnsentStays.active() {
+            self.place_marks(&mut checkpoint);
+        }
         if Fault::OpenWithoutConfirming.active() {
             return self.open(checkpoint, now_ms, actions);
         }
         self.confirm(checkpoint, now_ms, actions);
         Outcome::Pending
+    }
+
+    /// Lanes of a routing that was just announced get their marks: the ends of their topics.
+    /// Invariant: nothing is sent on a lane before its mark is stored.
+    fn place_marks(&self, checkpoint: &mut Checkpoint) {
+        for seeker in &self.seekers {
+            let Role::Lane(LaneId(lane)) = seeker.role else { continue };
+            if let Some(mark @ Mark::Unsent) = checkpoint.marks.get_mut(lane) {
+                *mark = seeker.end.filter(|_| seeker.own.is_empty()).map_or(Mark::Earliest, Mark::from);
+            }
+        }
     }
 
     /// The position to open with. A counter's is raised above every id that was ever used; what was in flight below it is

@@ -60,11 +60,13 @@ pub enum Fault {
     RepairAcrossLanes,
     /// The position is the first lane's, whatever lies unsettled in the others.
     PositionOfOneLane,
+    /// Lanes of a routing that was just announced have no marks stored before something is sent on them.
+    UnsentStays,
 }
 
 impl Fault {
     /// All of them, for the test that breaks each.
-    pub const ALL: [Fault; 26] = [
+    pub const ALL: [Fault; 27] = [
         Fault::StartAtLastSequenceId,
         Fault::PositionIsHighestSettled,
         Fault::TrustLastSequenceId,
@@ -91,6 +93,7 @@ impl Fault {
         Fault::ForgetMode,
         Fault::RepairAcrossLanes,
         Fault::PositionOfOneLane,
+        Fault::UnsentStays,
     ];
 
     /// Whether this fault is switched on in this thread.

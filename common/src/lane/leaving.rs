@@ -186,8 +186,8 @@ impl Leaving {
     }
 }
 
-/// The checkpoint that announces another routing: lanes that stay keep their marks, new ones are read from the beginning,
-/// and those that go are remembered, with a reach, until nothing in them is within it.
+/// The checkpoint that announces another routing: lanes that stay keep their marks, of new ones nothing is read back (what
+/// their topics hold of an earlier routing is settled and out of reach), and those that go are remembered, with a reach, until nothing in them is within it.
 fn reroute(mut checkpoint: Checkpoint, routing: &Routing, source_partition: u32, keeps_former: bool) -> Checkpoint {
     let lanes = routing.lanes(source_partition);
     let had = checkpoint.routing.lanes(source_partition).into_iter().zip(checkpoint.marks).map(|(topic, mark)| {
@@ -195,8 +195,7 @@ fn reroute(mut checkpoint: Checkpoint, routing: &Routing, source_partition: u32,
         FormerLane { topic, mark, until: checkpoint.position }
     });
     let mut former: Vec<FormerLane> = had.chain(checkpoint.former).collect();
-    let mark =
-        |topic: &String| former.iter().find(|lane| lane.topic == *topic).map_or(Mark::Earliest, |lane| lane.mark);
+    let mark = |topic: &String| former.iter().find(|lane| lane.topic == *topic).map_or(Mark::Unsent, |lane| lane.mark);
     checkpoint.marks = lanes.iter().map(mark).collect();
     checkpoint.routing = routing.clone();
     former.retain(|lane| keeps_former && !lanes.contains(&lane.topic));
@@ -227,7 +226,7 @@ mod tests {
             former: Vec::new(),
         };
         let changed = reroute(checkpoint.clone(), &routing(2), 0, true);
-        assert_eq!(changed.marks, [Mark::Earliest, two]);
+        assert_eq!(changed.marks, [Mark::Unsent, two]);
         assert_eq!(changed.former, [FormerLane { topic: "t".into(), mark: one, until: 50 }]);
         let back = reroute(changed, &routing(0), 0, true);
         assert_eq!(back.marks, [one, two]);

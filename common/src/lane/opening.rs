@@ -323,11 +323,15 @@ impl Opening {
         }
     }
 
-    /// Where a lane is read from. Without a checkpoint nothing should ever have been sent: only the end is asked for.
+    /// Where a lane is read from. Without a checkpoint nothing should ever have been sent, and under a routing that was just
+    /// announced nothing was: only the end is asked for.
     fn scan_start(&self, lane: usize) -> ScanFrom {
         match &self.checkpoint {
             None => ScanFrom::End,
-            Some(checkpoint) => ScanFrom::Mark(checkpoint.marks.get(lane).copied().unwrap_or(Mark::Earliest)),
+            Some(checkpoint) => match checkpoint.marks.get(lane).copied().unwrap_or(Mark::Earliest) {
+                Mark::Unsent => ScanFrom::End,
+                mark => ScanFrom::Mark(mark),
+            },
         }
     }
 

@@ -31,6 +31,8 @@ pub(super) struct Seeker {
     pub(super) end: Option<MessageId>,
     /// The topic may have been trimmed past the mark.
     trimmed: bool,
+    /// The next reading is of the whole topic, since L was not seen from the mark on.
+    reads_all: bool,
     /// Failures in a row of what is being tried.
     pub(super) attempt: u32,
     /// How often L was not seen, and asked for anew.
@@ -65,6 +67,7 @@ impl Seeker {
             repaired: OffsetSet::new(),
             end: None,
             trimmed: false,
+            reads_all: false,
             attempt: 0,
             waits: 0,
         }
@@ -96,11 +99,13 @@ impl Seeker {
     /// Adds what a reading has found.
     pub(super) fn found(&mut self, scan: &Scan) {
         self.attempt = 0;
-        // From the beginning of a topic nothing tells whether that was trimmed away.
+        // From the beginning of a topic nothing tells whether that was trimmed away. Where the whole topic is read again, the
+        // reading from the mark has told.
         self.trimmed |= match self.from {
+            _ if std::mem::take(&mut self.reads_all) => false,
             ScanFrom::Mark(Mark::At { ledger, entry }) => scan.first != Some(MessageId { ledger, entry }),
             ScanFrom::Mark(Mark::Earliest) => true,
-            ScanFrom::End => false,
+            ScanFrom::Mark(Mark::Unsent) | ScanFrom::End => false,
         };
         self.own.extend(&scan.own);
         self.repaired.extend(&scan.repaired);
@@ -158,10 +163,16 @@ impl Seeker {
         self.scan(producer, floor, 0, tags, actions);
     }
 
-    /// L was not seen: gives the name back, to learn at the next opening whether it is lower now.
+    /// L was not seen: gives the name back, to learn at the next opening whether it is lower now. After many of them the whole
+    /// topic is read, once: where deduplication was switched off and on while writes were under way, L may lie before the
+    /// mark.
     pub(super) fn ask_again(&mut self, actions: &mut Vec<Action>) {
         let producer = self.held();
         self.waits += 1;
+        if self.waits == LAST_WAITS && !self.trimmed {
+            self.from = ScanFrom::Mark(Mark::Earliest);
+            self.reads_all = true;
+        }
         self.state = Seeking::Closing(producer);
         if let (1, Some(last)) = (self.waits, self.last) {
             actions.push(Action::Note { note: Note::Waiting { topic: self.topic.clone(), last } });

@@ -215,7 +215,11 @@ impl Rules {
         let marks: Vec<(usize, Mark)> = lanes.chain(former).map(|(topic, mark)| (topic_index(&topic), mark)).collect();
         for (topic, model) in topics.iter().enumerate().skip(1) {
             let mark = marks.iter().find(|(other, _)| *other == topic).map(|(_, mark)| *mark);
-            let is_found = |entry: &Entry| mark.is_some_and(|mark| mark.id().is_none_or(|mark| entry.id >= mark));
+            let is_found = |entry: &Entry| match mark {
+                None | Some(Mark::Unsent) => false,
+                Some(Mark::Earliest) => true,
+                Some(Mark::At { ledger, entry: number }) => (entry.id.ledger, entry.id.entry) >= (ledger, number),
+            };
             let hidden = model.readable().iter().filter(|entry| entry.name != Name::Foreign && !is_found(entry));
             let again = |message: &&u64| !queue.acked[**message as usize];
             if let Some(message) = hidden.flat_map(|entry| &entry.messages).find(again) {
@@ -252,13 +256,16 @@ impl Rules {
         }
         for (lane, topic) in checkpoint.routing.lanes(SOURCE_PARTITION).iter().enumerate() {
             let topic = &topics[topic_index(topic)];
-            let Mark::At { ledger, entry } = checkpoint.marks[lane] else { continue };
-            let hidden =
-                topic.readable().iter().take_while(|stored| (stored.id.ledger, stored.id.entry) < (ledger, entry));
+            let mark = checkpoint.marks[lane];
+            let is_before = |stored: &&Entry| match mark {
+                Mark::Earliest => false,
+                Mark::Unsent => true,
+                Mark::At { ledger, entry } => (stored.id.ledger, stored.id.entry) < (ledger, entry),
+            };
+            let hidden = topic.readable().iter().take_while(is_before);
             let hidden = hidden.filter(|stored| stored.name != Name::Foreign);
             if let Some(id) = hidden.flat_map(|stored| &stored.ids).find(|id| **id >= position && !self.at_least_once) {
-                let text =
-                    format!("id {id} lies before the mark {ledger}:{entry} of lane {lane}, the position is {position}");
+                let text = format!("id {id} lies before the mark {mark:?} of lane {lane}, the position is {position}");
                 self.broken("everything at or above the position lies behind the mark", text);
             }
         }
