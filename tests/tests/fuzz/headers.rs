@@ -13,7 +13,7 @@ fn pairs(pieces: &mut Pieces<'_>) -> Vec<(String, Option<Vec<u8>>)> {
     let mut pairs = Vec::new();
     while !pieces.is_empty() {
         let name = pieces.text();
-        let value = (pieces.byte() % 4 != 0).then(|| pieces.bytes().to_vec());
+        let value = (!pieces.byte().is_multiple_of(4)).then(|| pieces.bytes().to_vec());
         pairs.push((name, value));
     }
     pairs

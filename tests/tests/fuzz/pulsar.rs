@@ -124,7 +124,7 @@ fn pulsar_metadata() {
             assert_eq!(i64::from(ours.count), i64::from(theirs.num_messages_in_batch.unwrap_or(1)));
             assert_eq!(ours.schema_version, theirs.schema_version);
             assert_eq!(ours.is_marker, theirs.marker_type.is_some());
-            alone(ours, &theirs);
+            alone(ours, theirs);
         }
         Outcome::new(kind)
     });
