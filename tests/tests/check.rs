@@ -142,7 +142,9 @@ fn kafka_admin(stack: &Stack) -> Result<AdminClient<DefaultClientContext>> {
 }
 
 async fn create_topic(stack: &Stack, topic: &str) -> Result<()> {
-    let new = NewTopic::new(topic, 4, TopicReplication::Fixed(1)).set("retention.ms", "604800000");
+    let new = NewTopic::new(topic, 4, TopicReplication::Fixed(1))
+        .set("retention.ms", "604800000")
+        .set("max.message.bytes", "1048588");
     let made = kafka_admin(stack)?.create_topics(&[new], &AdminOptions::new()).await?;
     made.into_iter().next().unwrap().map_err(|(topic, code)| format!("{topic}: {code}"))?;
     Ok(())

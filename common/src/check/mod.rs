@@ -19,7 +19,9 @@ use tokio::task::JoinSet;
 pub use facts::*;
 pub use finding::{Finding, Severity};
 pub use report::Report;
+#[cfg(feature = "rabbitmq")]
 pub use verdict::queue::{WantedQueue, problems as queue_problems};
+#[cfg(feature = "rabbitmq")]
 pub use verdict::rabbitmq::wanted_queues;
 #[cfg(any(feature = "kafka", feature = "rabbitmq", feature = "poll"))]
 pub(crate) use verdict::schema::difference;

@@ -1,9 +1,11 @@
 //! From facts to findings: pure functions.
 
 pub(super) mod kafka;
+#[cfg(feature = "rabbitmq")]
 pub(super) mod queue;
+#[cfg(feature = "rabbitmq")]
 pub(super) mod rabbitmq;
 pub(super) mod schema;
-#[cfg(test)]
+#[cfg(all(test, feature = "rabbitmq"))]
 mod tests;
 pub(super) mod topic;

@@ -65,6 +65,8 @@ pub(crate) fn setting(there: &Value, name: &str) -> Option<Value> {
     let argument = there["arguments"][format!("x-{name}")].clone();
     let policy = there["effective_policy_definition"][name].clone();
     match (argument.as_i64(), policy.as_i64()) {
+        // -1 is no limit at all, to RabbitMQ 4: then the other one holds.
+        (Some(argument), Some(policy)) if argument < 0 || policy < 0 => Some(Value::from(argument.max(policy))),
         (Some(argument), Some(policy)) => Some(Value::from(argument.min(policy))),
         _ => [argument, policy].into_iter().find(|value| !value.is_null()),
     }

@@ -1,4 +1,5 @@
 //! Each rule: a topic or queue as `bridgectl setup` leaves it is all well, and every spoilt setting gives its finding.
+#![allow(clippy::unwrap_used, reason = "these are tests, helpers too")]
 
 use serde_json::{Value, json};
 
@@ -342,7 +343,6 @@ fn every_way_of_a_queue_to_lose_events_is_found() {
         let found = rabbit_but(version, policy(name, value));
         only(&found, severity, check, "queue q");
     }
-    // Of a number in both places the smaller one holds: an operator policy cannot be overruled.
     let found = rabbit_but("4.1.0", |facts| facts.queues.get_mut("q").unwrap()["type"] = json!("classic"));
     only(&found, Error, "rabbitmq.queue-type", "classic");
     let found = rabbit_but("3.10.8", |facts| facts.queues.get_mut("q").unwrap()["durable"] = json!(false));

@@ -60,3 +60,16 @@ pub(super) fn of_partition(
         code => of_code(&format!("reading {partition}"), &partition.topic, Some(code), reason),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn missing_rights_are_named_in_kafkas_words() {
+        let code = RDKafkaErrorCode::GroupAuthorizationFailed;
+        let denied = of_code("joining the group", "t", Some(code), "refused".to_owned()).to_string();
+        let advice = "grant Read and Describe on topic and group, or correct the credentials";
+        assert_eq!(denied, format!("joining the group: not allowed (refused): {advice}"));
+    }
+}
