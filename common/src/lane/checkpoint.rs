@@ -121,3 +121,17 @@ impl Checkpoint {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Marks are part of every checkpoint: an on-wire format.
+    #[test]
+    fn the_format_of_marks_is_golden() {
+        let marks = vec![Mark::Earliest, Mark::Unsent, Mark::At { ledger: 7, entry: 42 }];
+        let golden = r#"["earliest","unsent",{"at":{"ledger":7,"entry":42}}]"#;
+        assert_eq!(serde_json::to_string(&marks).unwrap(), golden);
+        assert_eq!(serde_json::from_str::<Vec<Mark>>(golden).unwrap(), marks);
+    }
+}
