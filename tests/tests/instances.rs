@@ -101,7 +101,7 @@ async fn partitions_move_between_three_instances_that_freeze_die_and_are_rolled(
         scenario.progress(700).await?;
         tokio::task::block_in_place(|| generator.stop())?;
         scenario.settled(vec![frozen, new]).await?;
-        scenario.holds(3_000).await.map(drop)
+        scenario.holds(2_500).await.map(drop)
     })
     .await
 }
