@@ -42,6 +42,16 @@ async fn started(scenario: &Scenario) -> Result<Bridge> {
     Ok(bridge)
 }
 
+/// Waits until a bridge has published so many records.
+async fn published(bridge: &Bridge, records: f64) -> Result<()> {
+    wait::until("records to be published", PATIENCE, async || {
+        let published = bridge.metric("stream_bridge_records_published_total").await;
+        let published = published.map_err(|error| error.to_string())?;
+        if published >= records { Ok(()) } else { Err(format!("{published} are")) }
+    })
+    .await
+}
+
 /// What the broker knows of a name on a topic.
 async fn last_sequence_id(client: &Client, topic: &str, name: &str) -> Result<Option<u64>> {
     let (out, _events) = mpsc::unbounded_channel();
@@ -137,7 +147,7 @@ async fn names_that_were_purged_and_offsets_that_have_expired_change_nothing() -
             ..scenario.feed()
         });
         let bridge = started(&scenario).await?;
-        scenario.progress(3_000).await?;
+        published(&bridge, 3_000.0).await?;
         bridge.kill()?;
         forget_names(&scenario).await?;
         // The dead member's session has to end before.
@@ -289,7 +299,7 @@ async fn a_target_that_was_truncated_gets_what_comes_after_and_nothing_twice() -
         scenario.say("source and target are empty, without one");
         scenario.fed(2_000, 69)?;
         let bridge = started(&scenario).await?;
-        scenario.progress(1_000).await?;
+        published(&bridge, 500.0).await?;
         bridge.kill()?;
         scenario.settled(vec![started(&scenario).await?]).await?;
         scenario.holds(2_000).await.map(drop)
