@@ -67,6 +67,7 @@ pub(super) fn table(rows: &[(Name, &String, &Listed)], now_ms: u64) -> String {
 fn mark(mark: &Mark) -> String {
     match mark {
         Mark::Earliest => "earliest".to_owned(),
+        Mark::Unsent => "unsent".to_owned(),
         Mark::At { ledger, entry } => format!("{ledger}:{entry}"),
     }
 }
