@@ -25,7 +25,7 @@ fn borrowed(pairs: &[(String, Option<Vec<u8>>)]) -> Vec<Header<'_>> {
 
 #[test]
 fn headers_come_back() {
-    fuzz(Plan { name: "headers", inputs: 10_000, growth: 300 }, |bytes| {
+    fuzz(Plan { name: "headers", inputs: 1_000, growth: 300 }, |bytes| {
         let given = pairs(&mut Pieces(bytes));
         let mut made = Vec::new();
         properties(&borrowed(&given), |name, value| made.push((name.to_owned(), value.to_owned())));
@@ -36,13 +36,13 @@ fn headers_come_back() {
         let back = headers(made.iter().map(|(name, value)| (name.as_str(), value.as_str())));
         assert_eq!(back.as_ref(), Some(&given));
         let forms: Vec<&str> = names.iter().filter_map(|name| name.split('.').nth(3)).take(3).collect();
-        Outcome::new(format!("{} {}", forms.len(), given.len().min(9)))
+        Outcome::new(format!("{forms:?} {}", "x".repeat(given.len().min(9))))
     });
 }
 
 #[test]
 fn properties_of_anybody_become_headers_or_nothing() {
-    fuzz(Plan { name: "properties", inputs: 10_000, growth: 300 }, |bytes| {
+    fuzz(Plan { name: "properties", inputs: 2_000, growth: 300 }, |bytes| {
         let mut pieces = Pieces(bytes);
         let mut given = Vec::new();
         while !pieces.is_empty() {

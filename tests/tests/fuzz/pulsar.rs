@@ -110,7 +110,7 @@ fn becomes(bytes: usize) -> usize {
 #[test]
 fn pulsar_metadata() {
     // The metadata by itself: what is read of it is what the generated messages read.
-    fuzz(Plan { name: "pulsar-metadata", inputs: 40_000, growth: 4 }, |metadata| {
+    fuzz(Plan { name: "pulsar-metadata", inputs: 10_000, growth: 4 }, |metadata| {
         let mut bytes = u32::try_from(metadata.len()).expect("short").to_be_bytes().to_vec();
         bytes.extend_from_slice(metadata);
         let ours = Entry::decode(ID, Bytes::from(bytes));
@@ -148,7 +148,7 @@ fn alone(entry: &Entry, metadata: &MessageMetadata) {
 
 #[test]
 fn pulsar_single_metadata() {
-    fuzz(Plan { name: "pulsar-single-metadata", inputs: 40_000, growth: 4 }, |single| {
+    fuzz(Plan { name: "pulsar-single-metadata", inputs: 10_000, growth: 4 }, |single| {
         let outer = MessageMetadata { num_messages_in_batch: Some(1), sequence_id: 9, ..MessageMetadata::default() };
         let outer = outer.encode_to_vec();
         let size = |bytes: &[u8]| u32::try_from(bytes.len()).expect("short").to_be_bytes();

@@ -115,7 +115,7 @@ fn errors_name_the_key_the_place_and_what_is_allowed() {
         (
             "compresion = \"lz4\"",
             &[],
-            "demo.toml: unknown key target.compresion. Did you mean target.compression? Allowed here: topic, partition_by, compression, guarantee, deduplication, digest.",
+            "demo.toml: unknown key target.compresion. Did you mean target.compression? Allowed here: topic, partition_by, key_hash, compression, guarantee, deduplication, digest.",
         ),
         (
             "[source.rabbit]\nkind = \"rabbitmq\"\nqueue = \"q\"\nidempotency_keys = \"message-id\"",
@@ -145,7 +145,7 @@ fn errors_name_the_key_the_place_and_what_is_allowed() {
         (
             "linger = \"5ms\"",
             &[],
-            "demo.toml: unknown key target.linger. Allowed here: topic, partition_by, compression, guarantee, deduplication, digest.",
+            "demo.toml: unknown key target.linger. Allowed here: topic, partition_by, key_hash, compression, guarantee, deduplication, digest.",
         ),
         (
             "",
