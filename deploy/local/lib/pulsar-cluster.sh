@@ -75,6 +75,8 @@ prepare_bookie() {
     set_property "$conf" journalMaxSizeMB 256
     set_property "$conf" autoRecoveryDaemonEnabled false
     set_property "$conf" enableStatistics false
+    # Its default serves figures on a fixed port.
+    set_property "$conf" statsProviderClass org.apache.bookkeeper.stats.NullStatsProvider
     set_property "$conf" dbStorage_writeCacheMaxSizeMb 32
     set_property "$conf" dbStorage_readAheadCacheMaxSizeMb 16
     set_property "$conf" dbStorage_rocksDB_blockCacheSize 16777216
