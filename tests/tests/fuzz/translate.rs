@@ -28,10 +28,15 @@ fn is_json(body: &[u8]) -> bool {
     std::str::from_utf8(body).is_ok_and(|text| serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok())
 }
 
-/// Panics unless `datum` is one datum of the schema, by apache-avro's judgement.
-fn is_datum(schema: &Schema, datum: &[u8]) {
+/// Panics unless `datum` is one datum of the schema, by apache-avro's judgement. It also looks whether a string that is
+/// marked as a UUID is one: of JSON we do too, an Avro writer's bytes pass as they are.
+fn is_datum(schema: &Schema, datum: &[u8], of_avro: bool) {
     let mut rest = datum;
-    from_avro_datum(schema, &mut rest, None).unwrap_or_else(|error| panic!("{}: {error}", schema.canonical_form()));
+    match from_avro_datum(schema, &mut rest, None) {
+        Ok(_) => {}
+        Err(error) if of_avro && error.to_string().contains("to UUID") => return,
+        Err(error) => panic!("{}: {error}", schema.canonical_form()),
+    }
     assert!(rest.is_empty(), "{} bytes behind the datum", rest.len());
 }
 
@@ -55,7 +60,7 @@ fn json_to_avro() {
                     // apache-avro's recursion needs far more stack than ours, which takes the deepest body that there may be.
                     let braces = body.iter().filter(|byte| **byte == b'{').count();
                     if out.len() < 100_000 && braces < 24 {
-                        reference(|| is_datum(contract.schema(), &out[6..]));
+                        reference(|| is_datum(contract.schema(), &out[6..], false));
                     }
                 }
                 Err(error) => {
@@ -156,7 +161,7 @@ fn avro_with_any_schema() {
             let mut out = Vec::new();
             match plan.translate(&mut AvroScratch::default(), body, &mut out, &mut Drift::new()) {
                 Ok(()) if out.len() < 100_000 => {
-                    reference(|| is_datum(contract.schema(), &out));
+                    reference(|| is_datum(contract.schema(), &out, true));
                     kind += " ok";
                 }
                 Ok(()) => kind += " long",
@@ -207,7 +212,7 @@ fn confluent_avro() {
         match translator.translate(body, &mut out, &mut Drift::new()) {
             Ok(()) => {
                 assert_eq!(out, &body[5..], "the same schema: the same bytes");
-                reference(|| is_datum(everything.schema(), &out));
+                reference(|| is_datum(everything.schema(), &out, true));
                 Outcome { kind: "ok".to_owned(), bytes: out.len() }
             }
             Err(error) => Outcome::new(error.to_string()),
