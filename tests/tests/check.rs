@@ -153,7 +153,7 @@ async fn create_topic(stack: &Stack, topic: &str) -> Result<()> {
 #[tokio::test]
 #[ignore = "needs real brokers: tests/run"]
 async fn what_setup_leaves_is_all_well_and_what_is_spoilt_is_found() -> Result<()> {
-    within(60, async {
+    within(180, async {
         let (stack, settings, rabbit) = servers()?;
         let stream = Stream::new("check", settings)?;
         create_topic(&stack, &stream.unique).await?;
@@ -270,7 +270,7 @@ async fn spoil(stack: &Stack, stream: &Stream, rabbit: &Rabbit) -> Result<()> {
 #[tokio::test]
 #[ignore = "needs real brokers: tests/run"]
 async fn what_is_missing_or_of_another_shape_is_found_and_stays_so() -> Result<()> {
-    within(40, async {
+    within(180, async {
         let (stack, settings, _) = servers()?;
         let stream = Stream::new("check-missing", settings)?;
         let checked = stream.check().await?;
@@ -316,7 +316,7 @@ async fn what_is_missing_or_of_another_shape_is_found_and_stays_so() -> Result<(
 #[tokio::test]
 #[ignore = "needs the built binaries: tests/run"]
 async fn servers_that_do_not_answer_are_findings_within_seconds() -> Result<()> {
-    within(60, async {
+    within(180, async {
         // Never accepted: the system completes the connection, and nobody reads.
         let silent = std::net::TcpListener::bind("127.0.0.1:0")?;
         for port in [silent.local_addr()?.port(), 1] {

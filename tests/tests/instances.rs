@@ -57,7 +57,7 @@ fn is_full() -> bool {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs real brokers: tests/run"]
 async fn partitions_move_between_three_instances_that_freeze_die_and_are_rolled() -> Result<()> {
-    within(seconds(if is_full() { 400 } else { 200 }), async {
+    within(seconds(if is_full() { 400 } else { 300 }), async {
         let scenario = Scenario::new("three").await?;
         let generator = Generator::start(Settings { rate: Some(500), seed: 80, ..scenario.feed() });
         let start = || Bridge::start(&scenario.dynamic());
@@ -113,7 +113,7 @@ fn member(scenario: &Scenario, id: &str, token_file: &str) -> Vec<Setting> {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs real brokers: tests/run"]
 async fn a_static_member_gets_its_partitions_back_at_once_and_gives_them_away_at_once_when_it_leaves() -> Result<()> {
-    within(seconds(150), async {
+    within(seconds(300), async {
         let scenario = Scenario::new("static").await?;
         let token_file = std::env::temp_dir().join(format!("{}-token", scenario.topic));
         std::fs::write(&token_file, "secret")?;
@@ -161,7 +161,7 @@ async fn a_static_member_gets_its_partitions_back_at_once_and_gives_them_away_at
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs real brokers: tests/run"]
 async fn two_instances_with_one_identity_end_up_sharing_and_one_says_so() -> Result<()> {
-    within(seconds(150), async {
+    within(seconds(300), async {
         let scenario = Scenario::new("identity").await?;
         let generator = Generator::start(Settings { rate: Some(500), seed: 82, ..scenario.feed() });
         let mut first = Bridge::start(&scenario.settings())?;
@@ -200,7 +200,7 @@ async fn two_instances_with_one_identity_end_up_sharing_and_one_says_so() -> Res
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs real brokers: tests/run"]
 async fn a_second_fleet_waits_and_says_who_holds_the_partitions() -> Result<()> {
-    within(seconds(120), async {
+    within(seconds(300), async {
         let scenario = Scenario::new("second-fleet").await?;
         scenario.fed(2_000, 83)?;
         let bridge = Bridge::start(&scenario.dynamic())?;

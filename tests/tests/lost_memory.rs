@@ -131,7 +131,7 @@ async fn stops(scenario: &Scenario, words: &str) -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs real brokers: tests/run"]
 async fn names_that_were_purged_and_offsets_that_have_expired_change_nothing() -> Result<()> {
-    within(seconds(if is_purged_soon() { 400 } else { 150 }), async {
+    within(seconds(if is_purged_soon() { 400 } else { 300 }), async {
         let scenario = Scenario::new("forgotten").await?;
         let kafka = scenario.stack.kafka();
         scenario.fed(2_000, 60)?;
@@ -164,7 +164,7 @@ async fn names_that_were_purged_and_offsets_that_have_expired_change_nothing() -
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs real brokers: tests/run"]
 async fn a_checkpoint_that_has_vanished_stops_the_partitions_on_any_evidence_of_an_earlier_life() -> Result<()> {
-    within(seconds(150), async {
+    within(seconds(300), async {
         let scenario = Scenario::new("vanished").await?;
         scenario.fed(2_000, 62)?;
         scenario.settled(vec![started(&scenario).await?]).await?;
@@ -195,7 +195,7 @@ async fn a_checkpoint_that_has_vanished_stops_the_partitions_on_any_evidence_of_
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs real brokers: tests/run"]
 async fn a_checkpoint_topic_restored_to_an_earlier_state_is_read_back_from_there() -> Result<()> {
-    within(seconds(120), async {
+    within(seconds(300), async {
         let scenario = Scenario::new("behind").await?;
         scenario.fed(2_000, 63)?;
         scenario.settled(vec![started(&scenario).await?]).await?;
@@ -235,7 +235,7 @@ async fn a_checkpoint_topic_restored_to_an_earlier_state_is_read_back_from_there
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs real brokers: tests/run"]
 async fn deduplication_that_is_turned_off_holds_the_bridge_until_it_is_on_again() -> Result<()> {
-    within(seconds(150), async {
+    within(seconds(300), async {
         let scenario = Scenario::new("toggled").await?;
         let admin = scenario.admin();
         let generator = Generator::start(Settings { rate: Some(300), seed: 66, ..scenario.feed() });
@@ -284,7 +284,7 @@ fn states(status: &str) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs real brokers: tests/run"]
 async fn a_target_that_was_truncated_gets_what_comes_after_and_nothing_twice() -> Result<()> {
-    within(seconds(150), async {
+    within(seconds(300), async {
         let scenario = Scenario::new("truncated").await?;
         let bridge = started(&scenario).await?;
         scenario.fed(2_000, 67)?;
@@ -334,7 +334,7 @@ fn bridgectl(scenario: &Scenario, arguments: &[&str]) -> Result<(Option<i32>, St
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs real brokers: tests/run"]
 async fn bridgectl_shows_sets_and_forgets_checkpoints_and_nothing_is_lost_or_doubled() -> Result<()> {
-    within(seconds(150), async {
+    within(seconds(300), async {
         let scenario = Scenario::new("by-hand").await?;
         scenario.fed(2_000, 70)?;
         let bridge = started(&scenario).await?;

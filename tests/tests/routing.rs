@@ -113,7 +113,7 @@ fn seen(message: &Value) -> (u64, String) {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs real brokers: tests/run"]
 async fn by_key_a_record_goes_where_pulsar_s_own_java_client_puts_it() -> Result<()> {
-    within(seconds(120), async {
+    within(seconds(300), async {
         let scenario = Scenario::new("keys").await?;
         let native = format!("{}-native", scenario.target);
         scenario.admin().create_topic(&native, 3).await?;
@@ -183,7 +183,7 @@ async fn holds_anywhere(scenario: &Scenario, at_least: u64) -> Result<Parity> {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs real brokers: tests/run"]
 async fn targets_grow_and_modes_change_under_load_and_kills_and_nothing_is_lost_doubled_or_reordered() -> Result<()> {
-    within(seconds(180), async {
+    within(seconds(300), async {
         let scenario = Scenario::new("growing").await?;
         let admin = scenario.admin();
         let generator = Generator::start(Settings { rate: Some(600), seed: 80, ..scenario.feed() });
@@ -226,7 +226,7 @@ async fn targets_grow_and_modes_change_under_load_and_kills_and_nothing_is_lost_
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs real brokers: tests/run"]
 async fn a_hole_that_nobody_remembers_is_repaired_by_the_next_start() -> Result<()> {
-    within(seconds(180), async {
+    within(seconds(300), async {
         let scenario = Scenario::new("hole").await?;
         // Several batches for each partition: those behind the damaged one are stored.
         let feed = Settings { records: Some(24_000), seed: 81, ..scenario.feed() };
@@ -242,7 +242,7 @@ async fn a_hole_that_nobody_remembers_is_repaired_by_the_next_start() -> Result<
             let now = scenario.admin().messages_in(&scenario.target).await.map_err(|error| error.to_string())?;
             still = if now == stored { still + 1 } else { 0 };
             stored = now;
-            if still >= 20 && stored > 0 { Ok(()) } else { Err(format!("{stored} messages")) }
+            if still >= 20 && stored > 12_000 { Ok(()) } else { Err(format!("{stored} messages")) }
         })
         .await?;
         bridge.kill()?;

@@ -197,7 +197,7 @@ async fn brokers_moved_killed_frozen_and_restarted_under_load_lose_double_and_re
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs real brokers: tests/run"]
 async fn a_bridge_frozen_with_lanes_on_two_brokers_wakes_and_loses_doubles_and_reorders_nothing() -> Result<()> {
-    within(seconds(180), async {
+    within(seconds(300), async {
         let scenario = Scenario::on_cluster("frozen-two").await?;
         give(&scenario, 0, BROKERS[0]).await?;
         give(&scenario, 1, BROKERS[1]).await?;
@@ -231,7 +231,7 @@ async fn a_bridge_frozen_with_lanes_on_two_brokers_wakes_and_loses_doubles_and_r
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs real brokers: tests/run"]
 async fn a_backlog_quota_that_is_reached_stalls_visibly_until_it_is_raised() -> Result<()> {
-    within(seconds(180), async {
+    within(seconds(300), async {
         let scenario = Scenario::on_cluster("quota").await?;
         let (admin, namespace) = (scenario.admin(), &scenario.namespace);
         admin.subscribe(&scenario.target, "nobody").await?;
@@ -271,11 +271,11 @@ async fn lag_grows(bridge: &Bridge) -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs real brokers: tests/run"]
 async fn publish_rates_make_it_slower_and_nothing_else() -> Result<()> {
-    within(seconds(120), async {
+    within(seconds(300), async {
         let scenario = Scenario::on_cluster("rates").await?;
         let admin = scenario.admin();
         let bridge = start(&scenario.settings()).await?;
-        let feed = |seed| Settings { records: Some(30_000), seed, ..scenario.feed() };
+        let feed = |seed| Settings { records: Some(15_000), seed, ..scenario.feed() };
         for (seed, by) in [(53, "topic"), (54, "namespace")] {
             let set = async |rate| match by {
                 "topic" => admin.set_topic_publish_rate(&scenario.target, rate).await,
@@ -296,7 +296,7 @@ async fn publish_rates_make_it_slower_and_nothing_else() -> Result<()> {
         }
         let reopened = bridge.metric("stream_bridge_lane_reopens_total").await?;
         assert_eq!(reopened, 0.0, "{}", bridge.log_tail());
-        scenario.conclude(bridge, 60_000).await.map(drop)
+        scenario.conclude(bridge, 30_000).await.map(drop)
     })
     .await
 }
@@ -304,7 +304,7 @@ async fn publish_rates_make_it_slower_and_nothing_else() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs real brokers: tests/run"]
 async fn a_topic_that_is_deleted_or_terminated_stalls_what_goes_there_until_it_is_back() -> Result<()> {
-    within(seconds(180), async {
+    within(seconds(300), async {
         let scenario = Scenario::on_cluster("ended").await?;
         let (admin, ended) = (scenario.admin(), partition(&scenario, 1));
         // Nothing is in them yet: what is deleted with a topic, nobody can bring back.
@@ -333,7 +333,7 @@ async fn a_topic_that_is_deleted_or_terminated_stalls_what_goes_there_until_it_i
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs real brokers: tests/run"]
 async fn memory_stays_flat_while_the_target_is_stuck_and_a_million_records_wait() -> Result<()> {
-    within(seconds(if is_full() { 1_200 } else { 240 }), async {
+    within(seconds(if is_full() { 1_200 } else { 300 }), async {
         let scenario = Scenario::on_cluster("memory").await?;
         let (servers, records) = (&scenario.stack, 1_000_000);
         let shares = Shares { broken: 0.0, ..Shares::default() };

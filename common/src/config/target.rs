@@ -59,7 +59,7 @@ pub struct TargetSection {
 
 impl TargetSection {
     /// What decides the target partition of a record.
-    pub(crate) fn partition_by(&self) -> lane::PartitionBy {
+    pub fn partition_by(&self) -> lane::PartitionBy {
         match self.partition_by {
             PartitionBy::Source => lane::PartitionBy::Source,
             PartitionBy::Key => lane::PartitionBy::Key { key_hash: self.key_hash.unwrap_or_default() },

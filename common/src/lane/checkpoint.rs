@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 use super::routing::Routing;
 use crate::record::{MessageId, Offset};
 
+/// No topic has more partitions: an entry that says so is none of ours.
+const MAX_PARTITIONS: u32 = 100_000;
+
 /// A lane of a partition: an index into `Routing::lanes`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct LaneId(pub usize);
@@ -110,6 +113,10 @@ impl Checkpoint {
     pub fn check(&self) -> Result<(), &'static str> {
         if self.version > Self::VERSION {
             return Ok(());
+        }
+        let counts = self.routing.routes.iter().map(|route| route.partitions);
+        if counts.chain([self.routing.partitions]).any(|partitions| partitions > MAX_PARTITIONS) {
+            return Err("a topic of its routing has more partitions than any has");
         }
         let lanes = self.routing.lanes(0).len();
         if self.repairs.iter().any(|repair| repair.lane.0 >= lanes) {

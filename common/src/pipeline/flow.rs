@@ -359,7 +359,8 @@ impl Flow {
     }
 
     pub(super) fn report(&mut self) {
-        if self.held.is_some() {
+        // Why a partition is stopped matters more, and stays.
+        if self.held.is_some() && self.core.phase_name() != PhaseName::Stopped {
             self.told.reason.clone_from(&self.held);
         }
         let shut = self.shared.twins.as_ref().filter(|_| self.core.can_take()).and_then(Twins::shut);

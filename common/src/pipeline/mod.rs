@@ -227,6 +227,10 @@ impl Bridge {
                 let since = Instant::now().checked_sub(absence).filter(|_| absence > JOINING);
                 let words = words.unwrap_or_else(|| "the servers do not answer".to_owned());
                 self.shared.board.away(joined.task_name(), since.map(|since| (since, words)));
+            } else if let Some(since) = joined.rejoining_since {
+                // However long it takes: what it waits for is not in our hands.
+                self.shared.board.beat(joined.task_name(), Instant::now());
+                self.shared.board.away(joined.task_name(), Some((since, "it is being joined again".to_owned())));
             }
         }
         self.shared.metrics.upkeep();
@@ -259,7 +263,8 @@ impl Bridge {
                     SourceError::Fatal { .. } | SourceError::Fenced { .. } | SourceError::UnknownTopic { .. }
                 ) {
                     tracing::error!("{error}");
-                    if matches!(error, SourceError::Fenced { .. }) {
+                    // While it is joined again, a client that was fenced before may still say so.
+                    if matches!(error, SourceError::Fenced { .. }) && self.sources[source].membership.is_some() {
                         self.sources[source].fenced(&error.to_string());
                     }
                     self.rejoin(source, Leave::ForRestart, Instant::now());

@@ -36,7 +36,7 @@ impl Bridge {
             }
         }
         let joined = &mut self.sources[source];
-        joined.is_rejoining = true;
+        joined.rejoining_since = Some(Instant::now());
         let pause = joined.rejoin_pause();
         tracing::warn!(source = %joined.settings.name, ?pause, "joining the source again");
         let (mut config, shared) = (Arc::clone(&self.config), Arc::clone(&self.shared));
@@ -56,7 +56,7 @@ impl Bridge {
     }
 
     pub(super) fn rejoined(&mut self, source: usize, joined: Result<Membership, Problem>) -> Result<(), Exit> {
-        self.sources[source].is_rejoining = false;
+        self.sources[source].rejoining_since = None;
         match joined {
             Ok(membership) => {
                 let joined = &mut self.sources[source];
@@ -64,7 +64,7 @@ impl Bridge {
                     tracing::error!("{said}");
                 }
                 self.shared.board.set_error(joined.lost_identity.clone());
-                joined.membership = Some(membership);
+                joined.rejoined(membership);
                 Ok(())
             }
             Err(problem) => {
@@ -124,12 +124,12 @@ impl Bridge {
 
     /// Whether every source was left for good.
     pub(super) fn has_left(&self) -> bool {
-        self.sources.iter().all(|joined| joined.membership.is_none() && !joined.is_rejoining)
+        self.sources.iter().all(|joined| joined.membership.is_none() && joined.rejoining_since.is_none())
     }
 
     /// Whatever is being joined again is left as soon as it is joined: nobody hears of it.
     pub(super) fn forget_rejoins(&mut self) {
         (self.rejoined_in, self.rejoined) = mpsc::unbounded_channel();
-        self.sources.iter_mut().for_each(|joined| joined.is_rejoining = false);
+        self.sources.iter_mut().for_each(|joined| joined.rejoining_since = None);
     }
 }

@@ -220,8 +220,10 @@ pub(super) struct Joined {
     pub(super) settings: Arc<SourceSettings>,
     /// `None` once it was left for good, and while it is joined again.
     pub(super) membership: Option<Membership>,
-    /// It is being joined again.
-    pub(super) is_rejoining: bool,
+    /// Since when it is being joined again.
+    pub(super) rejoining_since: Option<Instant>,
+    /// How many partitions it had when it was joined last.
+    partition_count: usize,
     /// Another instance has our identity as a static member: this one goes on without it until it is started again. What is
     /// said about it.
     pub(super) lost_identity: Option<String>,
@@ -237,11 +239,13 @@ const WORKED: Duration = Duration::from_secs(300);
 impl Joined {
     pub(super) fn new(settings: Arc<SourceSettings>, membership: Membership) -> Self {
         let task_name = format!("source.{}", settings.name);
+        let partition_count = membership.partition_count() as usize;
         let rejoins = Retry::for_brokers();
         Self {
             settings,
             membership: Some(membership),
-            is_rejoining: false,
+            rejoining_since: None,
+            partition_count,
             lost_identity: None,
             task_name,
             rejoins,
@@ -269,9 +273,16 @@ impl Joined {
         self.rejoins.next_pause()
     }
 
-    /// How many partitions it had when it was joined.
+    /// How many partitions it had when it was joined; none once it was left for good. While it is joined again they count:
+    /// they will have to be read back as any others.
     pub(super) fn partition_count(&self) -> usize {
-        self.membership.as_ref().map_or(0, |membership| membership.partition_count() as usize)
+        if self.membership.is_some() || self.rejoining_since.is_some() { self.partition_count } else { 0 }
+    }
+
+    /// It was joined again.
+    pub(super) fn rejoined(&mut self, membership: Membership) {
+        self.partition_count = membership.partition_count() as usize;
+        self.membership = Some(membership);
     }
 
     /// What `/livez` calls its task.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bridge_common::lane::{PartitionBy, Route, Routing};
+use bridge_common::lane::{Route, Routing};
 
 use super::hold::Hold;
 use super::plan::{self, Change, chosen};
@@ -117,7 +117,7 @@ async fn routing(desk: &Desk) -> Result<Routing, String> {
     let topic = config.target.topic.to_string();
     let partitions = partitions(desk, &topic).await?;
     let dead_letters = config.dead_letter_topic().to_string();
-    Ok(Routing { partition_by: PartitionBy::Source, topic, partitions, dead_letters, routes })
+    Ok(Routing { partition_by: config.target.partition_by(), topic, partitions, dead_letters, routes })
 }
 
 async fn partitions(desk: &Desk, topic: &str) -> Result<u32, String> {

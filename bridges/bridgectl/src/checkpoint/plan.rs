@@ -134,6 +134,10 @@ pub(super) fn set(
     let says = if skipped > 0 {
         // What it was recognised by may be gone from the source, with what is skipped.
         to.stamp = None;
+        // Nothing was sent under a routing that was just announced, but nobody has looked yet.
+        for mark in to.checkpoint.marks.iter_mut().filter(|mark| **mark == Mark::Unsent) {
+            *mark = Mark::Earliest;
+        }
         format!("{from} -> {position}: {} are SKIPPED: never published, unless they were before", range(from, position))
     } else {
         to.checkpoint.marks.iter_mut().for_each(|mark| *mark = Mark::Earliest);

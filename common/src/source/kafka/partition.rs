@@ -109,6 +109,7 @@ impl PartitionReader {
     /// [`SourceError::Revoked`], [`SourceError::Unavailable`]. The reader is stopped then; call again.
     pub async fn start_at(&mut self, offset: Offset) -> Result<(), SourceError> {
         (self.position, self.end, self.fault) = (None, None, None);
+        self.control.end.store(0, Ordering::Relaxed);
         let control = Arc::clone(&self.control);
         let ticket = control.ticket();
         run_blocking(move || control.start(ticket, offset)).await?;
@@ -249,7 +250,7 @@ impl PartitionReader {
         tokio::spawn(run_blocking(move || {
             // Without an answer what is known stays; the next question comes in its time.
             let (_, end) = control.ask().watermarks()?;
-            control.end.fetch_max(end, Ordering::Relaxed);
+            control.end.store(end, Ordering::Relaxed);
             Ok(())
         }));
     }
