@@ -245,7 +245,8 @@ pub async fn delete_topic(brokers: &str, topic: &str) -> Result<()> {
 
 /// Creates the topic for the largest records, unless it is there, and waits until every partition has a leader.
 pub async fn create_topic(brokers: &str, topic: &str, partitions: i32) -> Result<()> {
-    create_topic_with(brokers, topic, partitions, TopicReplication::Fixed(1), &[]).await
+    // A test's records may bear old times: Kafka's retention, which looks every five minutes, would delete them.
+    create_topic_with(brokers, topic, partitions, TopicReplication::Fixed(1), &[("retention.ms", "-1")]).await
 }
 
 /// The same, with this replication and these settings of the topic.
