@@ -74,8 +74,7 @@ async fn pulsar_gone_for_twenty_seconds_stalls_the_bridge_and_nothing_else() -> 
         let generator = Generator::start(Settings { rate: Some(5_000), seed: 32, ..scenario.feed() });
         let bridge = scenario.bridge().await?;
         scenario.progress(10_000).await?;
-        // Stopped, not killed: the stack's one bookie does not sync its journal, and killed it has been seen to lose a
-        // ledger that it had acknowledged (recovery error -10, for ever), which no bridge can mend.
+        // Stopped, not killed: what a single bookie loses by a kill, no bridge can mend.
         tokio::task::block_in_place(|| scenario.stack.stop("pulsar"))?;
         scenario.say("Pulsar is gone");
         tokio::time::sleep(seconds(20)).await;

@@ -67,10 +67,9 @@ async fn whoever_owns_the_keys_after_a_restart_of_pulsar_goes_on() -> Result<()>
         scene.progress(800).await?;
         let second = scene.start_with(&settings(&scene))?;
         for round in 1..=2 {
-            // Stopped, not killed: the stack's one bookie does not sync its journal.
             tokio::task::block_in_place(|| scene.stack.stop("pulsar"))?;
             tokio::task::block_in_place(|| scene.stack.start("pulsar"))?;
-            scene.say(format!("Pulsar was killed and is back: {round}"));
+            scene.say(format!("Pulsar was stopped and is back: {round}"));
             scene.progress(1_500).await?;
         }
         // Whichever of the two it is, the other one has let go of everything.
