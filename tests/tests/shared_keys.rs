@@ -65,7 +65,8 @@ async fn whoever_owns_the_keys_after_a_restart_of_pulsar_goes_on() -> Result<()>
         let mut first = scene.start_with(&settings(&scene))?;
         first.ready(seconds(40)).await?;
         scene.progress(800).await?;
-        let second = scene.start_with(&settings(&scene))?;
+        let mut second = scene.start_with(&settings(&scene))?;
+        second.ready(seconds(40)).await?;
         for round in 1..=2 {
             tokio::task::block_in_place(|| scene.stack.stop("pulsar"))?;
             tokio::task::block_in_place(|| scene.stack.start("pulsar"))?;

@@ -313,7 +313,7 @@ async fn partitions_that_are_added_are_read_from_their_beginning() -> Result<()>
         purge(&scenario, 0).await?;
         grow_topic(&scenario.brokers, &scenario.topic, 12).await?;
         feed(&scenario, 4_000, 50)?;
-        scenario.caught_up(&bridge, seconds(60)).await?;
+        scenario.caught_up(&bridge, PATIENCE).await?;
         assert_eq!(partitions(&bridge).await?.len(), 12);
         scenario.say("two partitions were added while the bridge ran");
         clean_end(bridge).await?;

@@ -16,6 +16,9 @@ use crate::translate::Contract;
 /// How often it is looked whether the target still deduplicates.
 const LOOK: Duration = Duration::from_secs(5);
 
+/// How often a topic must be found without deduplication, a second apart, before a start is refused.
+const REFUSALS: u32 = 3;
+
 /// Looks, as long as anybody listens, whether every topic that is written to still deduplicates: says what is wrong, and
 /// `None` when it is right again. An admin API that does not answer tells nothing. `None` where it must not be asked.
 pub(super) fn watch(config: &Config, admin: Option<Admin>) -> Option<mpsc::UnboundedReceiver<Option<String>>> {
@@ -88,9 +91,15 @@ async fn check_deduplication(
     board: &StatusBoard,
 ) -> Result<(), Problem> {
     let mut retry = Retry::for_brokers();
+    let mut refused = 0;
     loop {
         match admin.deduplicates(topic).await {
             Ok(true) => return Ok(()),
+            // A broker that is just loading the topic, or going down, says so for a moment.
+            Ok(false) if refused < REFUSALS => {
+                refused += 1;
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
             Ok(false) => {
                 return Err(Problem::fault(format!(
                     "{topic} has no deduplication: records could be doubled. Run `bridgectl setup {}`, or write \
