@@ -9,7 +9,7 @@ use bridge_tests::bridge::{Bridge, Setting};
 use bridge_tests::events::{Random, Shares};
 use bridge_tests::generator::{Generator, Settings};
 use bridge_tests::proxy::Proxy;
-use bridge_tests::scenario::{PATIENCE, Scenario, TARGET_PARTITIONS, seconds, stopped, within};
+use bridge_tests::scenario::{PATIENCE, Scenario, TARGET_PARTITIONS, seconds, stopped, with, within};
 use bridge_tests::wait;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -214,12 +214,6 @@ async fn refusal(settings: &[Setting]) -> Result<(Option<i32>, String)> {
     let mut bridge = Bridge::start(settings)?;
     let status = bridge.ended(seconds(30)).await?;
     Ok((status.code(), bridge.log()))
-}
-
-fn with(mut settings: Vec<Setting>, name: &str, value: &str) -> Vec<Setting> {
-    settings.retain(|(other, _)| other != name);
-    settings.push((name.to_owned(), value.to_owned()));
-    settings
 }
 
 #[tokio::test(flavor = "multi_thread")]

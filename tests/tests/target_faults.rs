@@ -10,7 +10,7 @@ use bridge_tests::bridge::{Bridge, Setting};
 use bridge_tests::events::Shares;
 use bridge_tests::faults::PulsarAdmin;
 use bridge_tests::generator::{Generator, Settings};
-use bridge_tests::scenario::{PATIENCE, Scenario, seconds, within};
+use bridge_tests::scenario::{PATIENCE, Scenario, seconds, with, within};
 use bridge_tests::stack::BROKERS;
 use bridge_tests::wait;
 use serde_json::Value;
@@ -23,12 +23,6 @@ fn is_full() -> bool {
 /// A command of the stack, which waits for processes.
 fn stack<T>(run: impl FnOnce() -> Result<T>) -> Result<T> {
     tokio::task::block_in_place(run)
-}
-
-fn with(mut settings: Vec<Setting>, name: &str, value: &str) -> Vec<Setting> {
-    settings.retain(|(other, _)| other != name);
-    settings.push((name.to_owned(), value.to_owned()));
-    settings
 }
 
 /// What `/status` says of each partition, by its number.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use rdkafka::consumer::Consumer;
+use rdkafka::error::KafkaError;
 use rdkafka::{Offset as KafkaOffset, TopicPartitionList};
 
 use super::bulk::GroupConsumer;
@@ -53,13 +54,7 @@ impl Ask<'_> {
         let mut asked = TopicPartitionList::new();
         asked.add_partition(topic, self.partition.partition as i32);
         let answer = self.consumer.committed_offsets(asked, self.timeout).map_err(typed)?;
-        let elements = answer.elements();
-        let Some(element) = elements.first() else { return Ok(None) };
-        element.error().map_err(typed)?;
-        Ok(match element.offset() {
-            KafkaOffset::Offset(offset) => u64::try_from(offset).ok(),
-            _ => None,
-        })
+        only_offset(&answer).map_err(typed)
     }
 
     fn first_since(&self, time_ms: u64) -> Result<Option<Offset>, SourceError> {
@@ -69,13 +64,7 @@ impl Ask<'_> {
         let mut asked = TopicPartitionList::new();
         asked.add_partition_offset(topic, self.partition.partition as i32, KafkaOffset::Offset(time)).map_err(typed)?;
         let answer = self.consumer.offsets_for_times(asked, self.timeout).map_err(typed)?;
-        let elements = answer.elements();
-        let Some(element) = elements.first() else { return Ok(None) };
-        element.error().map_err(typed)?;
-        Ok(match element.offset() {
-            KafkaOffset::Offset(offset) => u64::try_from(offset).ok(),
-            _ => None,
-        })
+        only_offset(&answer).map_err(typed)
     }
 
     /// Whether reading can go on at `position`: not below what is still there, not beyond the end.
@@ -101,4 +90,15 @@ impl Ask<'_> {
     fn what(&self, doing: &str) -> String {
         format!("{doing} {}", self.partition)
     }
+}
+
+/// The offset in an answer about one partition, if it names one.
+fn only_offset(answer: &TopicPartitionList) -> Result<Option<Offset>, KafkaError> {
+    let elements = answer.elements();
+    let Some(element) = elements.first() else { return Ok(None) };
+    element.error()?;
+    Ok(match element.offset() {
+        KafkaOffset::Offset(offset) => u64::try_from(offset).ok(),
+        _ => None,
+    })
 }
