@@ -22,8 +22,8 @@ impl Partition {
         }
     }
 
-    /// Chooses the way of an admitted record into its lane; `bytes` is its size there. A record that `is_apart` shares no
-    /// batch and no repair with those before it.
+    /// Chooses the way of an admitted record into its lane, where it takes `bytes` at most. A record that `is_apart` shares
+    /// no batch and no repair with those before it.
     pub fn place(&mut self, lane: LaneId, offset: Offset, bytes: usize, is_apart: bool) -> Place {
         let Phase::Running(session) = &mut self.phase else { unreachable!("only a running partition places records") };
         let place = session.place(lane, offset, bytes, is_apart, &self.setup.limits);
@@ -44,7 +44,7 @@ impl Partition {
         matches!(&self.phase, Phase::Running(session) if !session.lanes[lane.0].is_above_border(offset))
     }
 
-    /// The record is in its lane's open batch now.
+    /// The record is in its lane's open batch now, and takes `bytes` there: as many as it was placed with, or fewer.
     pub fn appended(&mut self, lane: LaneId, offset: Offset, bytes: usize) {
         let Phase::Running(session) = &mut self.phase else { unreachable!("only a running partition batches records") };
         session.appended(lane, offset, bytes);

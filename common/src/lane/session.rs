@@ -209,8 +209,8 @@ impl Session {
         }
     }
 
-    /// Chooses the way of an admitted record into its lane. `bytes` is its size there; a record that `is_apart` shares
-    /// nothing with those before it.
+    /// Chooses the way of an admitted record into its lane, where it takes `bytes` at most; a record that `is_apart`
+    /// shares nothing with those before it.
     pub(super) fn place(
         &mut self,
         lane: LaneId,
@@ -229,7 +229,7 @@ impl Session {
         Place::Append { seal_first: slot.is_full(bytes, max_records, self.suspects, self.batch_bytes(limits)) }
     }
 
-    /// The record is in the builder of its lane now.
+    /// The record is in the builder of its lane now, and takes `bytes` there.
     pub(super) fn appended(&mut self, lane: LaneId, offset: Offset, bytes: usize) {
         self.lanes[lane.0].append(offset, bytes);
     }

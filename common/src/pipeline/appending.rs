@@ -19,9 +19,6 @@ const MESSAGE_OVERHEAD_BYTES: usize = 128;
 /// What the properties that identify a record take at most.
 const IDENTITY_BYTES_MAX: usize = 1024;
 
-/// The property of a message that was sent by a repair: its order is not claimed.
-const REPAIRED: &str = "bridge.repaired";
-
 impl Batches {
     /// Appends the record whose translation is in `body`.
     pub(super) fn append(
@@ -43,11 +40,7 @@ impl Batches {
             value: record.value.map(|_| body.as_slice()),
         };
         let batch = self.batch_for(lane, record, bytes, version, core, desk);
-        let is_repair = batch.is_repair;
-        batch.builder.push_with(&message, |put| {
-            if is_repair {
-                put(REPAIRED, "true");
-            }
+        batch.append(&message, lane, core, |put| {
             identity.properties(put);
             headers::properties(record.headers, put);
         });
@@ -86,17 +79,13 @@ impl Batches {
         };
         let batch = self.batch_for(lane, record, bytes, None, core, desk);
         batch.causes.push(reason.cause());
-        let is_repair = batch.is_repair;
-        batch.builder.push_with(&message, |put| {
-            if is_repair {
-                put(REPAIRED, "true");
-            }
+        batch.append(&message, lane, core, |put| {
             identity.properties(put);
             letter.properties.iter().for_each(|(name, value)| put(name, value));
         });
     }
 
-    /// The batch that the core chooses for a record, told to the core as appended.
+    /// The batch that the core chooses for a record, which takes `bytes` there at most.
     fn batch_for(
         &mut self,
         lane: LaneId,
@@ -116,7 +105,6 @@ impl Batches {
                 if seal_first {
                     self.send(lane, core, desk.hands, desk.now_ms);
                 }
-                core.appended(lane, record.offset, bytes);
                 &mut self.lanes[lane.0]
             }
             Place::Repair { new } => {

@@ -4,8 +4,11 @@ use std::time::Instant;
 
 use super::hands::Hands;
 use super::schemas::Version;
-use crate::lane::{Event, SendFailure, Tag};
-use crate::pulsar::{BatchBuilder, Compression, Seal, SendError};
+use crate::lane::{Event, LaneId, Partition, SendFailure, Tag};
+use crate::pulsar::{BatchBuilder, Compression, OutgoingMessage, Seal, SendError};
+
+/// The property of a message that was sent by a repair: its order is not claimed.
+const REPAIRED: &str = "bridge.repaired";
 
 /// A batch being filled, and what its receipt will be told with.
 #[derive(Default)]
@@ -29,6 +32,27 @@ impl Batch {
     /// Whether it has messages of another version.
     pub(super) fn is_of_another(&self, version: Option<&Version>) -> bool {
         matches!((&self.version, version), (Some(own), Some(version)) if own != version)
+    }
+
+    /// Appends a message, and tells the core what it really takes of the lane's open batch.
+    pub(super) fn append(
+        &mut self,
+        message: &OutgoingMessage<'_>,
+        lane: LaneId,
+        core: &mut Partition,
+        properties: impl FnOnce(&mut dyn FnMut(&str, &str)),
+    ) {
+        let before = self.builder.len_bytes();
+        let is_repair = self.is_repair;
+        self.builder.push_with(message, |put| {
+            if is_repair {
+                put(REPAIRED, "true");
+            }
+            properties(put);
+        });
+        if !is_repair {
+            core.appended(lane, message.sequence_id, self.builder.len_bytes() - before);
+        }
     }
 
     /// Forgets its messages.
