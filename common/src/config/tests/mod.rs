@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use super::*;
 
 mod errors;
+mod rabbitmq;
 
 /// A configuration directory of one test, removed with it.
 struct Dir(PathBuf);
@@ -119,7 +120,8 @@ fn the_environment_wins_over_the_stream_and_the_stream_over_the_default() {
 /// All Kafka sources of a bridge are members of one group, which lets one member live under a name.
 #[test]
 fn every_source_is_a_static_member_of_its_own() {
-    let config = demo_with("[source.second]\nkind = \"kafka\"\ntopic = \"other\"\n[kafka]\ninstance_id = \"pod-0\"").load(&[]);
+    let config =
+        demo_with("[source.second]\nkind = \"kafka\"\ntopic = \"other\"\n[kafka]\ninstance_id = \"pod-0\"").load(&[]);
     let config = config.unwrap();
     let members: Vec<_> = config.source.keys().map(|name| config.member_of(name).unwrap()).collect();
     assert_eq!(members, ["pod-0.kafka", "pod-0.second"]);

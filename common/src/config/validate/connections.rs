@@ -46,7 +46,8 @@ pub(super) fn check_kafka(kafka: &KafkaSection) -> Result<(), Problem> {
     match kafka.instance_id.as_deref() {
         Some("") => return refuse("kafka.instance_id", "is empty: leave it out for dynamic membership"),
         Some(id) if !is_identity(id) => {
-            let reason = format!("\"{id}\": Kafka takes letters, digits, '.', '_' and '-', here {MAX_IDENTITY} at most");
+            let reason =
+                format!("\"{id}\": Kafka takes letters, digits, '.', '_' and '-', here {MAX_IDENTITY} at most");
             return refuse("kafka.instance_id", reason);
         }
         _ => {}
