@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::lane::Checkpoint;
-use crate::pulsar::{BatchBuilder, Client, Compression, Entry, Error, Frame, OutgoingMessage, ReaderStart, Seal};
+use crate::pulsar::{
+    BatchBuilder, Client, Compression, Entry, Error, Frame, Message, OutgoingMessage, ReaderStart, Seal,
+};
 use crate::record::Offset;
 
 /// How long the next entry of a topic that is not at its end may take.
@@ -71,6 +73,10 @@ pub enum ReadError {
         seconds: u64,
     },
 }
+
+/// What is written for a partition that an operator had forgotten. It is a value, which compaction keeps: without any entry
+/// the partition would be one whose checkpoint was lost. An on-wire format.
+const FORGOTTEN: &[u8] = br#"{"version":1,"forgotten":true}"#;
 
 /// Reads the checkpoint topic from its beginning (compacted as far as it is) to the end it has now, and gives the newest
 /// entry of `name`.
@@ -136,7 +142,7 @@ fn add(entry: &Entry, topic: &str, listed: &mut BTreeMap<String, Listed>) -> Res
         if message.key.as_deref() != Some(name.as_bytes()) {
             continue;
         }
-        if message.null_value {
+        if is_forgotten(&message) {
             listed.remove(&name);
             continue;
         }
@@ -153,7 +159,7 @@ fn look_into(entry: &Entry, topic: &str, name: &str, found: &mut Found) -> Resul
     for message in batch.messages() {
         let message = message.map_err(|error| malformed(error.to_string()))?;
         let is_ours = message.key.as_deref() == Some(name.as_bytes());
-        if message.null_value {
+        if is_forgotten(&message) {
             if is_ours {
                 found.entry = Some((message.sequence_id, None));
             }
@@ -168,6 +174,11 @@ fn look_into(entry: &Entry, topic: &str, name: &str, found: &mut Found) -> Resul
         }
     }
     Ok(())
+}
+
+/// Whether an entry has its partition forgotten. One without a value, by whatever tool, does too, until it is compacted away.
+fn is_forgotten(message: &Message<'_>) -> bool {
+    message.null_value || message.value == FORGOTTEN
 }
 
 /// Whether two names differ in the number of the partition only: `bridge/<stream>/<cluster>/<topic>/<partition>[/g<n>]`.
@@ -185,17 +196,18 @@ fn are_of_one_source(one: &str, other: &str) -> bool {
 /// The frame that publishes a checkpoint.
 pub fn frame(name: &str, producer_id: u64, sequence_id: u64, stored: &Stored, now_ms: u64) -> Frame {
     let value = serde_json::to_vec(stored).expect("a checkpoint is plain data");
-    entry_frame(name, producer_id, sequence_id, Some(&value), now_ms)
+    entry_frame(name, producer_id, sequence_id, &value, now_ms)
 }
 
-/// The frame that has a partition forgotten: compaction removes its entries, this one among them.
-pub fn tombstone(name: &str, producer_id: u64, sequence_id: u64, now_ms: u64) -> Frame {
-    entry_frame(name, producer_id, sequence_id, None, now_ms)
+/// The frame that has a partition forgotten: the next opening takes it for a new one.
+pub fn forgotten_frame(name: &str, producer_id: u64, sequence_id: u64, now_ms: u64) -> Frame {
+    entry_frame(name, producer_id, sequence_id, FORGOTTEN, now_ms)
 }
 
-fn entry_frame(name: &str, producer_id: u64, sequence_id: u64, value: Option<&[u8]>, now_ms: u64) -> Frame {
+fn entry_frame(name: &str, producer_id: u64, sequence_id: u64, value: &[u8], now_ms: u64) -> Frame {
     let mut builder = BatchBuilder::new();
-    let message = OutgoingMessage { sequence_id, key: Some(name.as_bytes()), event_time_ms: Some(now_ms), value };
+    let (key, event_time_ms, value) = (Some(name.as_bytes()), Some(now_ms), Some(value));
+    let message = OutgoingMessage { sequence_id, key, event_time_ms, value };
     builder.push(&message, []);
     let seal = Seal {
         producer_name: name,
@@ -283,6 +295,15 @@ mod tests {
         assert!(decode(text(1, 2, 1).as_bytes()).unwrap_err().to_string().contains("does not have"));
         assert!(decode(text(1, 0, 3).as_bytes()).unwrap_err().to_string().contains("before it begins"));
         assert!(decode(text(2, 9, 3).as_bytes()).is_ok(), "a later version is told apart by its version");
+    }
+
+    /// Compaction would remove an entry without a value, and with it what the operator has decided.
+    #[test]
+    fn a_forgotten_partition_leaves_an_entry_with_a_value() {
+        let name = "bridge/s/cluster/topic/1";
+        let frame = forgotten_frame(name, 1, 7, 0);
+        assert!(frame.bytes().ends_with(FORGOTTEN));
+        assert!(decode(FORGOTTEN).is_err(), "it is no checkpoint");
     }
 
     #[test]

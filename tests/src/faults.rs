@@ -75,6 +75,18 @@ impl PulsarAdmin {
         Ok(found)
     }
 
+    /// Compacts a topic, and waits until that is done.
+    pub async fn compact(&self, topic: &str) -> Result<()> {
+        let url = format!("{}/{}/compaction", self.url, path(topic));
+        send(Method::PUT, &url, &Value::Null).await?;
+        wait::until("the topic to be compacted", Duration::from_secs(60), async || match get(&url).await {
+            Ok((200, said)) if said.contains("SUCCESS") => Ok(()),
+            Ok((status, said)) => Err(format!("{status}: {said}")),
+            Err(error) => Err(error.to_string()),
+        })
+        .await
+    }
+
     /// Creates a partitioned topic.
     pub async fn create_topic(&self, topic: &str, partitions: u32) -> Result<()> {
         send(Method::PUT, &format!("{}/{}/partitions", self.url, path(topic)), &json!(partitions)).await.map(drop)

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bridge_common::pulsar::{Client, ClientConfig};
 use bridge_tests::bridge::{Bridge, Setting};
-use bridge_tests::generator::{Generator, Settings};
+use bridge_tests::generator::{Generator, Settings, create_topic};
 use bridge_tests::scenario::{PATIENCE, SOURCE_PARTITIONS, Scenario, seconds, with, within};
 use bridge_tests::{Result, wait};
 use serde_json::Value;
@@ -154,6 +154,54 @@ async fn a_static_member_gets_its_partitions_back_at_once_and_gives_them_away_at
         scenario.settled(vec![second]).await?;
         std::fs::remove_file(&token_file)?;
         scenario.holds(2_000).await.map(drop)
+    })
+    .await
+}
+
+/// How many partitions of all sources a bridge mirrors now.
+async fn count_running(bridge: &Bridge) -> Result<usize> {
+    let status = status(bridge).await?;
+    let partitions = status["partitions"].as_array().cloned().unwrap_or_default();
+    Ok(partitions.iter().filter(|partition| partition["state"] == "running").count())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs real brokers: tests/run"]
+async fn two_topics_of_one_bridge_are_read_by_static_members_that_do_not_fence_each_other() -> Result<()> {
+    within(seconds(120), async {
+        let scenario = Scenario::new("topics").await?;
+        let second = format!("{}-second", scenario.topic);
+        create_topic(&scenario.brokers, &second, 2).await?;
+        let settings = member(&scenario, "0", "");
+        let settings = with(settings, "BRIDGE__SOURCE__SECOND__KIND", "kafka");
+        let mut settings = with(settings, "BRIDGE__SOURCE__SECOND__TOPIC", &second);
+        settings.retain(|(name, _)| name != "BRIDGE__HTTP__TOKEN_FILE");
+        let all = SOURCE_PARTITIONS as usize + 2;
+        let all_run = async |bridge: &Bridge| {
+            wait::until("the partitions of both topics to run", PATIENCE, async || match count_running(bridge).await {
+                Ok(count) if count == all => Ok(()),
+                Ok(count) => Err(format!("{count} of {all} partitions run")),
+                Err(error) => Err(error.to_string()),
+            })
+            .await
+            .map_err(|error| format!("{error}\n{}", bridge.log_tail()))
+        };
+        let generator = Generator::start(Settings { rate: Some(500), seed: 85, ..scenario.feed() });
+        let bridge = Bridge::start(&settings)?;
+        all_run(&bridge).await?;
+        // Longer than the three seconds after which a member that was fenced hears of it.
+        scenario.progress(2_500).await?;
+        assert!(!bridge.log().contains("joining the source again"), "{}", bridge.log_tail());
+        bridge.kill()?;
+        let killed = Instant::now();
+        let bridge = Bridge::start(&settings)?;
+        all_run(&bridge).await?;
+        let took = killed.elapsed();
+        scenario.say(format!("killed and started again: all partitions of both topics are back after {took:?}"));
+        assert!(took < AT_ONCE, "it waited for a session: {took:?}");
+        scenario.progress(700).await?;
+        assert!(!bridge.log().contains("joining the source again"), "{}", bridge.log_tail());
+        scenario.finish(generator, bridge, 3_000).await
     })
     .await
 }

@@ -123,17 +123,32 @@ impl Admin {
         self.send(policy.method(), &path, Some(value)).await.map(drop)
     }
 
-    /// Whether the broker really deduplicates on this topic (any partition of it), whichever policy says so. Loads the topic.
+    /// Whether the broker really deduplicates on every partition of this topic, whichever policy says so: each follows a change
+    /// of policy in its own time, and may fail to. Loads the topic.
     ///
     /// # Errors
     /// [`AdminError::NotFound`] where there is no such topic.
     pub async fn deduplicates(&self, topic: &TopicName) -> Result<bool, AdminError> {
-        let path = match self.partitions(topic).await? {
-            Some(count) if count > 0 => format!("{}-partition-0", topic_path(topic)),
-            _ => topic_path(topic),
+        let path = topic_path(topic);
+        let paths = match self.partitions(topic).await? {
+            Some(count) if count > 0 => (0..count).map(|number| format!("{path}-partition-{number}")).collect(),
+            _ => vec![path],
         };
-        let stats: Value = self.get(&format!("{path}/stats")).await?;
-        Ok(stats.get("deduplicationStatus").and_then(Value::as_str) == Some("Enabled"))
+        let (mut asked, mut missing) = (0, None);
+        for path in &paths {
+            // Without the list of those who publish, which may be long.
+            match self.get::<Value>(&format!("{path}/stats?excludePublishers=true&excludeConsumers=true")).await {
+                Ok(stats) if stats.get("deduplicationStatus").and_then(Value::as_str) == Some("Enabled") => asked += 1,
+                Ok(_) => return Ok(false),
+                // The broker makes a single partition that is missing, by the same policies, when somebody connects to it.
+                Err(error @ AdminError::NotFound { .. }) => missing = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        match missing {
+            Some(error) if asked == 0 => Err(error),
+            _ => Ok(true),
+        }
     }
 
     /// Who publishes to a topic partition under this name, if anybody does.

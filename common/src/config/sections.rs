@@ -112,6 +112,12 @@ impl Config {
             generation => format!("{}-g{generation}", self.group()),
         }
     }
+
+    /// The name of the static member that reads a source, where `kafka.instance_id` makes it one: all sources of a bridge are
+    /// members of one group, which fences whoever comes second under a name. No source has a '.' in its own.
+    pub fn member_of(&self, source: &str) -> Option<String> {
+        self.kafka.instance_id.as_ref().map(|instance| format!("{instance}.{source}"))
+    }
 }
 
 /// `[stream]`
@@ -134,7 +140,8 @@ pub struct KafkaSection {
     /// Milliseconds after which the group gives a dead bridge's partitions away. 1000 to 3600000, within the broker's own range.
     pub session_timeout_ms: u32,
     /// A stable name for static group membership (a pod's name): a restart within the session time-out keeps its
-    /// partitions. Unset: dynamic membership. Must differ between the instances of one bridge.
+    /// partitions. Unset: dynamic membership. Must differ between the instances of one bridge; the member that reads
+    /// `[source.NAME]` has `<instance_id>.NAME` as its `group.instance.id`. Letters, digits, '.', '_' and '-', 200 at most.
     pub instance_id: Option<String>,
     /// TLS towards the brokers.
     pub tls: TlsSection,

@@ -131,7 +131,7 @@ async fn open(config: &Config, name: &str, source: &Source) -> Result<Result<Joi
     Ok(match source {
         #[cfg(feature = "kafka")]
         Source::Kafka(kafka) => {
-            let joined = KafkaGroup::open(kafka_settings(config, kafka)?).await;
+            let joined = KafkaGroup::open(kafka_settings(config, name, kafka)?).await;
             joined.map(|(group, inbox)| (Kind::Kafka(group), inbox))
         }
         #[cfg(feature = "rabbitmq")]
@@ -174,8 +174,9 @@ fn held_bytes(config: &Config) -> u64 {
 }
 
 #[cfg(feature = "kafka")]
-fn kafka_settings(config: &Config, source: &KafkaSource) -> Result<KafkaSettings, Problem> {
+fn kafka_settings(config: &Config, name: &str, source: &KafkaSource) -> Result<KafkaSettings, Problem> {
     let mut settings = KafkaSettings::from_config(config, source).map_err(Problem::config)?;
+    settings.group_instance_id = config.member_of(name);
     settings.queue_bytes = held_bytes(config);
     settings.revoke_deadline = revoke_deadline(config);
     Ok(settings)

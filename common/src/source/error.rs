@@ -123,8 +123,8 @@ pub enum SourceError {
     },
     /// Another member of the group has this one's static identity, and the group has given it the partitions.
     #[error(
-        "{what}: another member has taken this one's identity, kafka.instance_id = \"{instance_id}\" ({reason}): give every \
-         instance its own"
+        "{what}: another member has taken this one's identity, \"{instance_id}\" ({reason}): give every instance its own \
+         kafka.instance_id"
     )]
     Fenced {
         /// What was tried.

@@ -52,7 +52,7 @@ impl Hold {
         let id = self.opened.producer.id();
         let frame = match to {
             Some(stored) => checkpoint::frame(&self.name, id, sequence_id, stored, now_ms),
-            None => checkpoint::tombstone(&self.name, id, sequence_id, now_ms),
+            None => checkpoint::forgotten_frame(&self.name, id, sequence_id, now_ms),
         };
         self.opened.producer.send(&frame).map_err(|error| format!("{}: {error}", self.name))?;
         let unknown = |reason: &str| format!("{}: {reason}: look with `show` whether it was written", self.name);

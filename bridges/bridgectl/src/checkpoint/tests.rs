@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use bridge_common::checkpoint::{Listed, Stamp, Stored};
-use bridge_common::lane::{Checkpoint, Mark, PartitionBy, Routing};
+use bridge_common::lane::{Checkpoint, KeyHash, Mark, PartitionBy, Route, Routing};
 
 use super::plan::{Name, chosen, forget, set};
 use super::{Asked, Which, show};
@@ -105,6 +105,23 @@ fn a_vanished_one_gets_a_mark_for_every_lane_and_a_queue_none() {
     queue.checkpoint.reach_records = 500;
     assert!(set("bridge/s/c/q/0", Some(&queue), 50, &routing(), 1).unwrap_err().contains("queue"));
     assert_eq!(forget("bridge/s/c/t/4", Some(&stored(100))).to, None);
+}
+
+/// By key a source partition has a lane on every partition of the target, and of each route.
+#[test]
+fn one_without_a_checkpoint_gets_by_key_a_mark_for_every_partition() {
+    let alerts = Route {
+        field: "event_type".to_owned(),
+        equals: vec!["alert.raised".to_owned()],
+        topic: "persistent://public/default/alerts".to_owned(),
+        partitions: 2,
+    };
+    let partition_by = PartitionBy::Key { key_hash: KeyHash::JavaString };
+    let by_key = Routing { partition_by, routes: vec![alerts], ..routing() };
+    let to = set("bridge/s/c/t/4", None, 50, &by_key, 10).unwrap().to.unwrap();
+    assert_eq!(to.checkpoint.marks, [Mark::Earliest; 3 + 2 + 1]);
+    assert_eq!((to.checkpoint.routing.lanes(4).len(), to.source_partitions), (6, 10));
+    assert_eq!(to.checkpoint.routing, by_key, "records are looked up where they were sent to");
 }
 
 #[test]

@@ -77,6 +77,11 @@ fn errors_name_the_key_the_place_and_what_is_allowed() {
             "demo.toml: source.second.topic: source.kafka reads the same topic: leave one out",
         ),
         (
+            "[kafka]\ninstance_id = \"pod 0\"",
+            &[],
+            "demo.toml: kafka.instance_id: \"pod 0\": Kafka takes letters, digits, '.', '_' and '-', here 200 at most",
+        ),
+        (
             "[kafka.sasl]\npassword = \"x\"",
             &[],
             "demo.toml: kafka.sasl.password: a secret does not belong into this file: set it in the environment, or name its file in kafka.sasl.password_file",

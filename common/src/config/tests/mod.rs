@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use super::*;
 
 mod errors;
+mod rabbitmq;
 
 /// A configuration directory of one test, removed with it.
 struct Dir(PathBuf);
@@ -114,6 +115,17 @@ fn the_environment_wins_over_the_stream_and_the_stream_over_the_default() {
     assert_eq!(only_source(&config).start, Start::Time(1_769_860_800_000));
     assert_eq!(config.setup.namespaces, ["a/b", "c/d"]);
     assert_eq!(config.pulsar.auth.token.as_ref().unwrap().expose(), "007", "a secret is never read as a number");
+}
+
+/// All Kafka sources of a bridge are members of one group, which lets one member live under a name.
+#[test]
+fn every_source_is_a_static_member_of_its_own() {
+    let config =
+        demo_with("[source.second]\nkind = \"kafka\"\ntopic = \"other\"\n[kafka]\ninstance_id = \"pod-0\"").load(&[]);
+    let config = config.unwrap();
+    let members: Vec<_> = config.source.keys().map(|name| config.member_of(name).unwrap()).collect();
+    assert_eq!(members, ["pod-0.kafka", "pod-0.second"]);
+    assert_eq!(demo_with("").load(&[]).unwrap().member_of("kafka"), None);
 }
 
 #[test]

@@ -43,8 +43,14 @@ pub(super) fn check_kafka(kafka: &KafkaSection) -> Result<(), Problem> {
         }
     }
     in_range("kafka.session_timeout_ms", kafka.session_timeout_ms, 1_000, 3_600_000)?;
-    if kafka.instance_id.as_deref() == Some("") {
-        return refuse("kafka.instance_id", "is empty: leave it out for dynamic membership");
+    match kafka.instance_id.as_deref() {
+        Some("") => return refuse("kafka.instance_id", "is empty: leave it out for dynamic membership"),
+        Some(id) if !is_identity(id) => {
+            let reason =
+                format!("\"{id}\": Kafka takes letters, digits, '.', '_' and '-', here {MAX_IDENTITY} at most");
+            return refuse("kafka.instance_id", reason);
+        }
+        _ => {}
     }
     check_tls("kafka.tls", &kafka.tls)?;
     let some_tls = kafka.tls.ca_file.is_some() || kafka.tls.certificate_file.is_some();
@@ -59,6 +65,14 @@ pub(super) fn check_kafka(kafka: &KafkaSection) -> Result<(), Problem> {
         ),
         None => Ok(()),
     }
+}
+
+/// Kafka takes 249 bytes, and the source's name is added.
+const MAX_IDENTITY: usize = 200;
+
+/// Whether Kafka takes it in a static member's name.
+fn is_identity(id: &str) -> bool {
+    id.len() <= MAX_IDENTITY && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
 }
 
 fn check_sasl(kafka: &KafkaSection) -> Result<(), Problem> {

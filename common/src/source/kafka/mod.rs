@@ -12,6 +12,7 @@
 
 mod bulk;
 mod context;
+mod control;
 mod faults;
 mod group;
 mod offsets;

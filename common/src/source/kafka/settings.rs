@@ -74,7 +74,7 @@ impl KafkaSettings {
         }
     }
 
-    /// The settings of a configured source; memory and deadlines are the caller's.
+    /// The settings of a configured source; memory, deadlines and a static identity are the caller's.
     ///
     /// # Errors
     /// When the password's file cannot be read.
@@ -82,7 +82,6 @@ impl KafkaSettings {
         let section = &config.kafka;
         let mut settings = Self::new(&section.brokers, &source.topic, &config.stream.name);
         settings.generation = source.generation;
-        settings.group_instance_id = section.instance_id.clone();
         settings.properties = client_properties(section)?;
         settings.properties.insert("session.timeout.ms".to_owned(), section.session_timeout_ms.to_string());
         Ok(settings)
