@@ -10,6 +10,11 @@ use crate::check::{self, Report};
 use crate::config::{self, Config};
 use crate::shutdown::Exit;
 
+/// librdkafka's too. The fuzz tests count what is allocated by an allocator of their own.
+#[cfg(not(feature = "fuzzing"))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// What one bridge is: all that its `main.rs` says.
 #[derive(Debug, Clone, Copy)]
 pub struct Stream {

@@ -132,7 +132,7 @@ impl KafkaSettings {
             .set("fetch.wait.max.ms", self.fetch_wait_max_ms.to_string())
             .set("fetch.message.max.bytes", memory.fetch_bytes.to_string())
             .set("fetch.max.bytes", memory.response_bytes.to_string())
-            .set("queued.min.messages", "20000")
+            .set("queued.min.messages", memory.queued_messages.to_string())
             .set("queued.max.messages.kbytes", memory.queued_kib.to_string());
         if let Some(id) = &self.group_instance_id {
             config.set("group.instance.id", id);
@@ -193,9 +193,13 @@ pub fn client_properties(section: &KafkaSection) -> Result<BTreeMap<String, Stri
 
 /// The memory budget as librdkafka's settings. It bounds each partition's queue alone, and checks before a fetch only:
 /// a queue may hold its bound and one fetch more. A single record larger than a fetch still comes, whole.
+///
+/// librdkafka counts bodies and keys. What else it keeps of each record is more than a small record itself, so their number
+/// is bounded, too.
 #[derive(Debug, PartialEq, Eq)]
 struct Memory {
     queued_kib: u64,
+    queued_messages: u64,
     fetch_bytes: u64,
     response_bytes: u64,
 }
@@ -203,12 +207,15 @@ struct Memory {
 impl Memory {
     /// The least that a partition can work with.
     const FLOOR: u64 = 128 * KIB;
+    /// What a small record takes in a queue, with what librdkafka keeps beside it (about 400 bytes).
+    const SMALL_RECORD: u64 = 800;
 
     fn share(budget: u64, partitions: u32) -> Memory {
         let share = (budget / u64::from(partitions.max(1))).max(Self::FLOOR);
         let fetch_bytes = (share / 2).min(MIB);
         Memory {
             queued_kib: (share - fetch_bytes) / KIB,
+            queued_messages: (share / Self::SMALL_RECORD).min(20_000),
             fetch_bytes,
             response_bytes: budget.clamp(fetch_bytes.max(MIB), 50 * MIB),
         }
@@ -226,6 +233,8 @@ mod tests {
             let all = u64::from(partitions) * (memory.queued_kib * KIB + memory.fetch_bytes);
             assert!(all <= 16 * MIB, "{partitions} partitions: {memory:?} make {all}");
             assert!(memory.queued_kib > 0 && memory.fetch_bytes >= 64 * KIB, "{memory:?}");
+            assert!(u64::from(partitions) * memory.queued_messages * 800 <= 16 * MIB, "{partitions}: {memory:?}");
+            assert!(memory.queued_messages >= 100, "enough to work with: {memory:?}");
         }
     }
 
