@@ -1,12 +1,18 @@
 //! The operator's tool of the stream bridges. Exit codes: 0 done, 1 something failed or needs a person, 2 the
 //! configuration or the command line is wrong, 3 `check` found nothing worse than warnings. Each verb has a module.
 
+mod audit;
 mod check;
 mod checkpoint;
+mod control;
+mod dead_letters;
 mod rabbitmq;
 mod reference;
+mod replicas;
 mod setup;
+mod status;
 mod streams;
+mod terminal;
 
 use std::process::ExitCode;
 
@@ -32,11 +38,29 @@ enum Command {
     ///
     /// Exit codes: 0 all well, 1 errors, 2 a configuration is wrong, 3 nothing worse than warnings.
     Check(check::CheckArguments),
+    /// Show what all bridges do, in one table: also those that are dead, by what the brokers say
+    ///
+    /// Exit codes: 0 all well, 1 something is wrong (it is named below the table), 2 a configuration is wrong.
+    Status(status::StatusArguments),
+    /// Have a bridge read no more, and settle what is in flight: all of it, or single partitions
+    ///
+    /// Every replica is told, and holds to it until it is started again; `stream.paused = true` in the configuration is what lasts.
+    Pause(control::PauseArguments),
+    /// Have a bridge that was paused read again: all of it, or single partitions
+    Resume(control::PauseArguments),
+    /// Have a bridge settle what is in flight and leave its sources for good: other instances take over, where there are any
+    ///
+    /// The processes go on to answer, and read again when they are started again.
+    Drain(control::DrainArguments),
     /// Show, set or forget how far a stream's source partitions are mirrored
     ///
     /// `set` and `forget` first take the partitions' producer names, so that no bridge works on them meanwhile: where one
     /// does, they say who holds the name, and change nothing.
     Checkpoint(checkpoint::Arguments),
+    /// Show, export or redrive what could not be mirrored
+    DeadLetters(dead_letters::Arguments),
+    /// Show the operations log: who changed what and when, by `bridgectl`
+    Operations(audit::OperationsArguments),
     /// Print the configuration's reference, or its schema for editors
     #[command(subcommand)]
     Config(reference::ConfigCommand),
@@ -62,7 +86,13 @@ fn main() -> ExitCode {
     let exit = match arguments.command {
         Command::Setup(arguments) => runtime.block_on(setup::run(&arguments)),
         Command::Check(arguments) => runtime.block_on(check::run(&arguments)),
+        Command::Status(arguments) => runtime.block_on(status::run(&arguments)),
+        Command::Pause(arguments) => runtime.block_on(control::pause(&arguments)),
+        Command::Resume(arguments) => runtime.block_on(control::resume(&arguments)),
+        Command::Drain(arguments) => runtime.block_on(control::drain(&arguments)),
         Command::Checkpoint(arguments) => runtime.block_on(checkpoint::run(&arguments)),
+        Command::DeadLetters(arguments) => runtime.block_on(dead_letters::run(&arguments)),
+        Command::Operations(arguments) => runtime.block_on(audit::run(&arguments)),
         Command::Config(command) => reference::run(command),
     };
     // Threads that still wait for a server that does not answer must not keep the process.

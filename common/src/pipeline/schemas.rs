@@ -49,7 +49,7 @@ impl Schemas {
     }
 
     /// What the registry says of an id; the version, where one is wanted, is known then. Errors: what is in the way.
-    async fn fetch_once(&self, id: SchemaId) -> Result<Result<WriterSchema, Permanent>, String> {
+    pub(super) async fn fetch_once(&self, id: SchemaId) -> Result<Result<WriterSchema, Permanent>, String> {
         let schema = match self.registry.schema(id).await {
             Ok(schema) => schema,
             Err(error) => return error.permanent().cloned().map(Err).ok_or_else(|| error.to_string()),

@@ -195,6 +195,16 @@ fn remove_words(schema: &mut Value) {
 }
 
 impl Change {
+    /// Whether it is about this namespace or this topic.
+    pub(super) fn is_about(&self, namespace: &str, topic: &TopicName) -> bool {
+        match self {
+            Self::CreateNamespace(name) | Self::ForbidAutoCreation { namespace: name, .. } => name == namespace,
+            Self::CreateTopic { topic: name, .. }
+            | Self::SetPolicy { topic: name, .. }
+            | Self::UploadSchema { topic: name, .. } => name == topic,
+        }
+    }
+
     /// Whether it makes something new, as opposed to changing what is there.
     pub(super) fn creates(&self) -> bool {
         matches!(self, Self::CreateNamespace(_) | Self::CreateTopic { .. } | Self::UploadSchema { replaces: false, .. })

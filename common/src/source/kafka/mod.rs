@@ -15,11 +15,13 @@ mod context;
 mod control;
 mod faults;
 mod group;
+mod look;
 mod offsets;
 mod orphans;
 mod partition;
 mod settings;
 
 pub use group::{Health, KafkaGroup};
+pub use look::{Ends, Kept, Look, Seen};
 pub use partition::PartitionReader;
 pub use settings::{KafkaSettings, client_properties};
