@@ -34,14 +34,14 @@ pub(super) async fn end_of(client: &Client, topic: &str) -> Result<Option<Messag
 }
 
 /// One reading of a topic, from a place to the end that the topic has when it begins.
-pub(super) struct Pass {
+pub(crate) struct Pass {
     reader: Reader,
     topic: String,
     end: Option<MessageId>,
 }
 
 impl Pass {
-    pub(super) async fn begin(client: &Client, topic: &str, start: ReaderStart) -> Result<Self, String> {
+    pub(crate) async fn begin(client: &Client, topic: &str, start: ReaderStart) -> Result<Self, String> {
         let reader = open(client, topic, start).await?;
         let end = tokio::time::timeout(PATIENCE, reader.last_message_id()).await;
         let end = end.map_err(|_| format!("{topic}: no answer within {} s", PATIENCE.as_secs()))?;
@@ -49,7 +49,7 @@ impl Pass {
     }
 
     /// The next entry; `None` behind the last one.
-    pub(super) async fn next(&mut self) -> Result<Option<Entry>, String> {
+    pub(crate) async fn next(&mut self) -> Result<Option<Entry>, String> {
         let Some(end) = self.end else { return Ok(None) };
         let entry = tokio::time::timeout(PATIENCE, self.reader.next()).await;
         let entry = entry.map_err(|_| format!("{}: nothing came for {} s", self.topic, PATIENCE.as_secs()))?;

@@ -4,24 +4,24 @@ use std::collections::BTreeMap;
 
 /// Counters of one replica, sums over its partitions, at one moment.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Figures {
+pub(crate) struct Figures {
     /// Taken from the source.
-    pub(super) received: f64,
+    pub(crate) received: f64,
     /// Confirmed by the target.
-    pub(super) published: f64,
+    pub(crate) published: f64,
     /// Confirmed by the dead-letter topic.
-    pub(super) dead_lettered: f64,
+    pub(crate) dead_lettered: f64,
     /// From the source's stamp to the receipt: how many records took at most so many seconds.
-    pub(super) end_to_end: Buckets,
+    pub(crate) end_to_end: Buckets,
 }
 
 /// Cumulative counts by upper bound, rising.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Buckets(Vec<(f64, f64)>);
+pub(crate) struct Buckets(Vec<(f64, f64)>);
 
 impl Figures {
     /// Reads Prometheus's text.
-    pub(super) fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         let sum = |name: &str| samples(text, name).fold(0.0, |sum, (_, value)| sum + value);
         Self {
             received: sum("stream_bridge_records_received_total"),
@@ -56,13 +56,13 @@ impl Buckets {
     }
 
     /// What has come since `earlier`, of the same bridge. One that was started again counts from 0.
-    pub(super) fn since(&self, earlier: &Self) -> Self {
+    pub(crate) fn since(&self, earlier: &Self) -> Self {
         let before = |bound: f64| earlier.0.iter().find(|(other, _)| *other == bound).map_or(0.0, |(_, count)| *count);
         Self(self.0.iter().map(|(bound, count)| (*bound, (count - before(*bound)).max(0.0))).collect())
     }
 
     /// Both together.
-    pub(super) fn add(&mut self, other: &Self) {
+    pub(crate) fn add(&mut self, other: &Self) {
         for (bound, count) in &other.0 {
             match self.0.iter_mut().find(|(own, _)| own == bound) {
                 Some((_, own)) => *own += count,
@@ -74,7 +74,7 @@ impl Buckets {
 
     /// The time that this share of the records did not exceed, in seconds: linear within its bucket, as Prometheus computes it.
     /// `None` without records.
-    pub(super) fn quantile(&self, share: f64) -> Option<f64> {
+    pub(crate) fn quantile(&self, share: f64) -> Option<f64> {
         let all = self.0.last().map(|(_, count)| *count).filter(|all| *all > 0.0)?;
         let (mut low, mut below) = (0.0, 0.0);
         for (bound, count) in &self.0 {

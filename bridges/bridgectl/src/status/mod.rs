@@ -22,6 +22,7 @@ use crate::streams;
 use crate::terminal::{self, now_ms};
 use ask::Watched;
 use facts::Facts;
+pub(crate) use figures::Figures;
 use row::Row;
 
 #[derive(Debug, Args)]
