@@ -1,6 +1,7 @@
 //! `bridgectl setup`: looks at what is there, plans what is missing, and does it.
 
 mod apply;
+mod difference;
 mod plan;
 mod report;
 #[cfg(test)]
