@@ -8,6 +8,7 @@ mod cli_reference;
 mod completions;
 mod control;
 mod dead_letters;
+mod examples;
 mod rabbitmq;
 mod reference;
 mod replicas;
@@ -36,70 +37,54 @@ enum Command {
     ///
     /// Changes only what differs, so that a second run finds nothing to do. Never deletes, never shortens a retention,
     /// never changes the partitions of an existing topic.
-    #[command(
-        after_help = "Examples:\n  bridgectl setup --all --dry-run         the plan, with what differs\n  bridgectl setup job-lifecycle           does it\n  bridgectl setup --all --as 'on-call'    notes who asked for it in the operations log"
-    )]
+    #[command(after_help = examples::SETUP)]
     Setup(setup::SetupArguments),
     /// Look at everything that the configurations name, change nothing, and say what is wrong and what to do
     ///
     /// Exit codes: 0 all well, 1 errors, 2 a configuration is wrong, 3 nothing worse than warnings.
-    #[command(after_help = "Examples:\n  bridgectl check\n  bridgectl check job-lifecycle --json")]
+    #[command(after_help = examples::CHECK)]
     Check(check::CheckArguments),
     /// Show what all bridges do, in one table: also those that are dead, by what the brokers say
     ///
     /// Exit codes: 0 all well, 1 something is wrong (it is named below the table), 2 a configuration is wrong.
-    #[command(
-        after_help = "Examples:\n  bridgectl status\n  bridgectl status --watch\n  bridgectl status job-lifecycle --json"
-    )]
+    #[command(after_help = examples::STATUS)]
     Status(status::StatusArguments),
     /// Have a bridge read no more, and settle what is in flight: all of it, or single partitions
     ///
     /// Every replica is told, and holds to it until it is started again; `stream.paused = true` in the configuration is what lasts.
-    #[command(
-        after_help = "Examples:\n  bridgectl pause job-lifecycle\n  bridgectl pause job-lifecycle --partition 3,4\n  bridgectl pause notifications --partition 0 --topic bridge-notifications"
-    )]
+    #[command(after_help = examples::PAUSE)]
     Pause(control::PauseArguments),
     /// Have a bridge that was paused read again: all of it, or single partitions
-    #[command(
-        after_help = "Examples:\n  bridgectl resume job-lifecycle\n  bridgectl resume job-lifecycle --partition 3"
-    )]
+    #[command(after_help = examples::RESUME)]
     Resume(control::PauseArguments),
     /// Have a bridge settle what is in flight and leave its sources for good: other instances take over, where there are any
     ///
     /// The processes go on to answer, and read again when they are started again.
-    #[command(after_help = "Examples:\n  bridgectl drain job-lifecycle --yes")]
+    #[command(after_help = examples::DRAIN)]
     Drain(control::DrainArguments),
     /// Show, set or forget how far a stream's source partitions are mirrored
     ///
     /// `set` and `forget` first take the partitions' producer names, so that no bridge works on them meanwhile: where one
     /// does, they say who holds the name, and change nothing.
-    #[command(
-        after_help = "Examples:\n  bridgectl checkpoint job-lifecycle show\n  bridgectl checkpoint job-lifecycle set --partition 3 --position 1500"
-    )]
+    #[command(after_help = examples::CHECKPOINT)]
     Checkpoint(checkpoint::Arguments),
     /// Show, export or redrive what could not be mirrored
-    #[command(
-        after_help = "Examples:\n  bridgectl dead-letters job-lifecycle list --cause wrong_type --since 2h\n  bridgectl dead-letters job-lifecycle show 3/1500 --body\n  bridgectl dead-letters job-lifecycle redrive --cause missing_field --dry-run\n  bridgectl dead-letters job-lifecycle export --out dead.jsonl"
-    )]
+    #[command(after_help = examples::DEAD_LETTERS)]
     DeadLetters(dead_letters::Arguments),
     /// Measure what a bridge promises, from real records: how long they take, and what is missing
     ///
     /// Reads the target as its consumers do, and the source beside the bridge as the source's own consumers do; nothing is injected.
     /// Writes one JSON file. Exit codes: 0 measured, 1 records are missing, or nothing came.
-    #[command(
-        after_help = "Examples:\n  bridgectl slo job-lifecycle --seconds 300\n  bridgectl slo job-lifecycle --since 1h"
-    )]
+    #[command(after_help = examples::SLO)]
     Slo(slo::SloArguments),
     /// Show the operations log: who changed what and when, by `bridgectl`
-    #[command(
-        after_help = "Examples:\n  bridgectl operations --since 7d\n  bridgectl operations job-lifecycle --verb 'checkpoint set' --json"
-    )]
+    #[command(after_help = examples::OPERATIONS)]
     Operations(audit::OperationsArguments),
     /// Print the configuration's reference, or its schema for editors
     #[command(subcommand)]
     Config(reference::ConfigCommand),
     /// Print what a shell needs to complete verbs and options
-    #[command(after_help = "Examples:\n  bridgectl completions bash > /etc/bash_completion.d/bridgectl")]
+    #[command(after_help = examples::COMPLETIONS)]
     Completions(completions::CompletionsArguments),
 }
 

@@ -14,8 +14,6 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// One process of a bridge.
 #[derive(Debug, Clone)]
 pub(crate) struct Replica {
-    /// `scheme://address:port`, to be shown.
-    pub(crate) name: String,
     base: Url,
     client: Client,
 }
@@ -23,17 +21,25 @@ pub(crate) struct Replica {
 /// An answer: status and body.
 pub(crate) type Answer = Result<(u16, String), String>;
 
-/// All replicas of a stream's bridge, as the configuration and the names' addresses have it now. A name without an address is
-/// an error in the place of its replicas.
-pub(crate) async fn replicas(config: &Config) -> Vec<Result<Replica, String>> {
+/// All replicas of a stream's bridge, as the configuration and the names' addresses have it now, each by its name. A URL without
+/// an address is an error in the place of its replicas.
+pub(crate) async fn replicas(config: &Config) -> Vec<(String, Result<Replica, String>)> {
     let mut found = Vec::new();
     for text in config.fleet_urls() {
         match addresses(&text).await {
-            Ok((url, addresses)) => found.extend(addresses.into_iter().map(|address| Replica::at(&url, address))),
-            Err(problem) => found.push(Err(format!("{text}: {problem}"))),
+            Ok((url, addresses)) => found.extend(addresses.into_iter().map(|address| {
+                let replica = Replica::at(&url, address);
+                (format!("{}://{address}", url.scheme()), replica)
+            })),
+            Err(problem) => found.push((text, Err(problem))),
         }
     }
     found
+}
+
+/// Those that can be asked.
+pub(crate) async fn reachable(config: &Config) -> impl Iterator<Item = (String, Replica)> {
+    replicas(config).await.into_iter().filter_map(|(name, replica)| Some((name, replica.ok()?)))
 }
 
 async fn addresses(text: &str) -> Result<(Url, Vec<SocketAddr>), String> {
@@ -65,7 +71,7 @@ impl Replica {
         let client = client.build().map_err(|error| format!("{url}: {error}"))?;
         let mut base = url.clone();
         base.set_query(None);
-        Ok(Self { name: format!("{}://{address}", url.scheme()), base, client })
+        Ok(Self { base, client })
     }
 
     /// Asks for a page.

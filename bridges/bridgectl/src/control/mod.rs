@@ -66,26 +66,22 @@ type Answers = Vec<(String, Result<String, String>)>;
 /// `bridgectl pause`.
 pub(crate) async fn pause(arguments: &PauseArguments) -> Exit {
     let wanted = Wanted::Paused { topic: arguments.topic.clone(), partitions: arguments.partitions.clone() };
-    run("pause", &arguments.order, wanted).await
+    run("pause", &arguments.order, wanted, true).await
 }
 
 /// `bridgectl resume`.
 pub(crate) async fn resume(arguments: &PauseArguments) -> Exit {
     let wanted = Wanted::Resumed { topic: arguments.topic.clone(), partitions: arguments.partitions.clone() };
-    run("resume", &arguments.order, wanted).await
+    run("resume", &arguments.order, wanted, true).await
 }
 
 /// `bridgectl drain`.
 pub(crate) async fn drain(arguments: &DrainArguments) -> Exit {
-    let what = format!("Every replica of {} leaves its sources until it is started again.", arguments.order.stream);
-    if let Err(problem) = terminal::confirm(&what, arguments.yes) {
-        eprintln!("bridgectl: {}: {problem}", arguments.order.stream);
-        return Exit::Fault;
-    }
-    run("drain", &arguments.order, Wanted::Drained).await
+    run("drain", &arguments.order, Wanted::Drained, arguments.yes).await
 }
 
-async fn run(verb: &'static str, order: &Order, wanted: Wanted) -> Exit {
+/// Without `yes` it asks first, when everything is known to be right.
+async fn run(verb: &'static str, order: &Order, wanted: Wanted, yes: bool) -> Exit {
     let ready = streams::load_one(&order.config, &order.stream).and_then(|config| {
         let token = token(&config, order)?;
         Ok((config, token))
@@ -97,6 +93,11 @@ async fn run(verb: &'static str, order: &Order, wanted: Wanted) -> Exit {
             return Exit::Config;
         }
     };
+    let what = format!("Every replica of {} leaves its sources until it is started again.", order.stream);
+    if let Err(problem) = terminal::confirm(&what, yes) {
+        eprintln!("bridgectl: {}: {problem}", order.stream);
+        return Exit::Fault;
+    }
     match give(verb, &config, order, &wanted, &token).await {
         Ok(()) => Exit::Clean,
         Err(problem) => {
@@ -122,16 +123,17 @@ async fn give(verb: &'static str, config: &Config, order: &Order, wanted: &Wante
     let addressed = replicas(config).await;
     let arguments = json!({
         "partitions": wanted.partitions(), "topic": wanted.topic(),
-        "replicas": addressed.iter().map(|replica| replica.as_ref().map_or_else(Clone::clone, |it| it.name.clone())).collect::<Vec<_>>(),
+        "replicas": addressed.iter().map(|(name, _)| name).collect::<Vec<_>>(),
     });
     let operation = Operation::new(verb, &order.stream, arguments);
     let mut answers = Answers::new();
     let work = async {
-        for replica in &addressed {
-            answers.push(match replica {
-                Ok(replica) => (replica.name.clone(), answer(replica.post(verb, &query, token).await)),
-                Err(problem) => (order.stream.clone(), Err(problem.clone())),
-            });
+        for (name, replica) in &addressed {
+            let answer = match replica {
+                Ok(replica) => answer(replica.post(verb, &query, token).await),
+                Err(problem) => Err(problem.clone()),
+            };
+            answers.push((name.clone(), answer));
         }
         let refused = answers.iter().filter(|(_, answer)| answer.is_err()).count();
         let shown: Vec<Value> = answers.iter().map(|(name, answer)| answer_json(name, answer)).collect();
@@ -167,7 +169,7 @@ fn answer_json(name: &str, answer: &Result<String, String>) -> Value {
 
 /// Whether all replicas that answer do what was wanted within this time; `false` where it was not waited for.
 async fn wait_until_done(
-    addressed: &[Result<Replica, String>],
+    addressed: &[(String, Result<Replica, String>)],
     wanted: &Wanted,
     patience: Duration,
 ) -> Result<bool, String> {
@@ -177,7 +179,7 @@ async fn wait_until_done(
     let deadline = Instant::now() + patience;
     loop {
         let mut statuses = Vec::new();
-        for replica in addressed.iter().flatten() {
+        for replica in addressed.iter().filter_map(|(_, replica)| replica.as_ref().ok()) {
             if let Ok((200, text)) = replica.get("status").await {
                 statuses.push(serde_json::from_str::<Value>(&text).unwrap_or_default());
             }

@@ -156,6 +156,8 @@ fn parse_id(text: &str) -> Option<MessageId> {
 /// Which dead letters are meant.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Filter {
+    /// What the names of the stream's partitions begin with: others may have the same dead-letter topic.
+    pub(super) prefix: String,
     pub(super) causes: Vec<String>,
     pub(super) since_ms: Option<u64>,
     pub(super) until_ms: Option<u64>,
@@ -165,7 +167,8 @@ pub(super) struct Filter {
 
 impl Filter {
     pub(super) fn fits(&self, letter: &Letter) -> bool {
-        (self.causes.is_empty() || self.causes.contains(&letter.cause))
+        letter.name.starts_with(&self.prefix)
+            && (self.causes.is_empty() || self.causes.contains(&letter.cause))
             && self.since_ms.is_none_or(|since| letter.written_ms >= since)
             && self.until_ms.is_none_or(|until| letter.written_ms <= until)
             && self.partition.is_none_or(|partition| letter.source.partition == partition)
@@ -226,6 +229,7 @@ pub(super) mod tests {
     fn filters_are_all_to_fit() {
         let fits = |filter: Filter| filter.fits(&letter(3, 41));
         assert!(fits(Filter::default()));
+        assert!(!fits(Filter { prefix: "bridge/another/".into(), ..Filter::default() }));
         assert!(fits(Filter { causes: vec!["wrong_type".into(), "not_json".into()], ..Filter::default() }));
         assert!(!fits(Filter { causes: vec!["not_json".into()], ..Filter::default() }));
         let between = |since, until| Filter { since_ms: Some(since), until_ms: Some(until), ..Filter::default() };

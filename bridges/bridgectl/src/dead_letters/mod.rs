@@ -120,8 +120,9 @@ struct Which {
 }
 
 impl Which {
-    fn filter(&self) -> Filter {
+    fn filter(&self, stream: &str) -> Filter {
         Filter {
+            prefix: format!("bridge/{stream}/"),
             causes: self.causes.clone(),
             since_ms: self.since,
             until_ms: self.until,
@@ -150,16 +151,20 @@ pub(crate) async fn run(arguments: &Arguments) -> Exit {
         }
     };
     let done = match &arguments.verb {
-        Verb::List { which, limit, all, json } => show::list(&desk, &which.filter(), *limit, *all, *json).await,
+        Verb::List { which, limit, all, json } => {
+            show::list(&desk, &which.filter(&arguments.stream), *limit, *all, *json).await
+        }
         Verb::Show { positions, which, limit, body, json } => {
-            let mut filter = which.filter();
+            let mut filter = which.filter(&arguments.stream);
             filter.positions.extend(positions.iter().cloned());
             show::show(&desk, &filter, *limit, *body, *json).await
         }
         Verb::Export { which, all, body, out } => {
-            show::export(&desk, &which.filter(), *all, *body, out.as_deref()).await
+            show::export(&desk, &which.filter(&arguments.stream), *all, *body, out.as_deref()).await
         }
-        Verb::Redrive { which, dry_run: true, json, .. } => redrive::dry_run(&desk, &which.filter(), *json).await,
+        Verb::Redrive { which, dry_run: true, json, .. } => {
+            redrive::dry_run(&desk, &which.filter(&arguments.stream), *json).await
+        }
         Verb::Redrive { which, yes, json, log, .. } => redrive::run(&desk, which, *yes, *json, log).await,
     };
     match done {

@@ -59,8 +59,8 @@ struct Plan {
 
 /// Publishes them, once each.
 pub(super) async fn run(desk: &Desk, which: &Which, yes: bool, as_json: bool, log: &LogOptions) -> Result<(), String> {
-    let plan = plan(desk, &which.filter()).await?;
     let stream = &desk.config.stream.name;
+    let plan = plan(desk, &which.filter(stream)).await?;
     let count = plan.wanted.len();
     if count > 0 {
         let what = format!("{count} dead letters of {stream} are translated again, and published out of order.");

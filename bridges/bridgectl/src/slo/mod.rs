@@ -18,7 +18,7 @@ use clap::Args;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use crate::replicas::replicas;
+use crate::replicas::reachable;
 use crate::status::Figures;
 use crate::streams;
 use crate::terminal::{self, Progress, now_ms};
@@ -209,7 +209,7 @@ async fn listen(
 /// What the bridge's own histogram holds of the time to the receipt, over all replicas that answer.
 async fn receipts(config: &Config) -> Option<Figures> {
     let mut all: Option<Figures> = None;
-    for replica in replicas(config).await.into_iter().flatten() {
+    for (_, replica) in reachable(config).await {
         if let Ok((200, text)) = replica.get("metrics").await {
             let figures = Figures::parse(&text);
             match &mut all {

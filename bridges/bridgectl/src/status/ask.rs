@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::facts::{Facts, Said, SourceFacts};
 use super::figures::Figures;
 use crate::checkpoint::Name;
-use crate::replicas::{Replica, replicas};
+use crate::replicas::{Replica, reachable, replicas};
 use crate::terminal::now_ms;
 
 /// What one broker may take in all.
@@ -39,9 +39,9 @@ impl Watched {
 
     /// Notes the figures of now, so that the next look tells what has changed.
     pub(super) async fn prepared(mut self) -> Self {
-        for replica in replicas(&self.config).await.into_iter().flatten() {
+        for (name, replica) in reachable(&self.config).await {
             if let Ok((200, text)) = replica.get("metrics").await {
-                self.before.insert(replica.name.clone(), (Figures::parse(&text), Instant::now()));
+                self.before.insert(name, (Figures::parse(&text), Instant::now()));
             }
         }
         self
@@ -67,23 +67,16 @@ impl Watched {
 
     async fn replicas(&self) -> Vec<(String, Result<Said, String>, Option<Figures>)> {
         let mut asked = tokio::task::JoinSet::new();
-        for (index, replica) in replicas(&self.config).await.into_iter().enumerate() {
-            let urls = self.config.fleet_urls();
-            match replica {
-                Ok(replica) => {
-                    let before = self.before.get(&replica.name).cloned();
-                    asked.spawn(async move {
-                        let said = said(&replica, before).await;
-                        let figures = said.as_ref().ok().map(|said| said.figures.clone());
-                        (index, (replica.name, said, figures))
-                    });
-                }
-                Err(problem) => {
-                    let name = urls.get(index).cloned().unwrap_or_default();
-                    let problem = problem.strip_prefix(&format!("{name}: ")).map_or(problem.clone(), str::to_owned);
-                    asked.spawn(async move { (index, (name, Err(problem), None)) });
-                }
-            }
+        for (index, (name, replica)) in replicas(&self.config).await.into_iter().enumerate() {
+            let before = self.before.get(&name).cloned();
+            asked.spawn(async move {
+                let said = match replica {
+                    Ok(replica) => said(&replica, before).await,
+                    Err(problem) => Err(problem),
+                };
+                let figures = said.as_ref().ok().map(|said| said.figures.clone());
+                (index, (name, said, figures))
+            });
         }
         let mut all = asked.join_all().await;
         all.sort_by_key(|(index, _)| *index);
