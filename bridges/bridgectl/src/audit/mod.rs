@@ -27,7 +27,7 @@ use crate::terminal;
 /// What every changing verb takes for the log. Flatten it into the verb's arguments.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct LogOptions {
-    /// Who asks for this, in the operations log. Unset: the system's user and host, which are noted in any case
+    /// Who asks for this, in the operations log (or BRIDGECTL_AS). Unset: the system's user and host, which are noted in any case
     #[arg(long = "as", value_name = "NAME")]
     who: Option<String>,
     /// Go on where the operations log cannot be written, and leave no trace of this there

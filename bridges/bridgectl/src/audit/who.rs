@@ -27,9 +27,20 @@ pub(super) fn who(said: Option<&str>, environment: impl Iterator<Item = (String,
     Who { name, account }
 }
 
-/// Containers often have no name for their user.
+/// The user by the system's table; containers often have no name for theirs.
 fn uid() -> String {
-    std::fs::metadata("/proc/self").map_or_else(|_| "unknown".to_owned(), |process| format!("uid-{}", process.uid()))
+    let Ok(process) = std::fs::metadata("/proc/self") else { return "unknown".to_owned() };
+    let table = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    name_of(process.uid(), &table).map_or_else(|| format!("uid-{}", process.uid()), str::to_owned)
+}
+
+/// `name:x:uid:...`, a line each.
+fn name_of(uid: u32, table: &str) -> Option<&str> {
+    table.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(uid)).then_some(name)
+    })
 }
 
 fn host() -> String {
@@ -54,6 +65,8 @@ mod tests {
         assert_eq!(who(None, environment(&named)).name, "on-call");
         let said = who(Some("grace"), environment(&named));
         assert!(said.name == "grace" && said.account.starts_with("root@"), "{said:?}");
-        assert!(who(None, environment(&[])).account.starts_with("uid-"));
+        assert!(who(None, environment(&[])).account.contains('@'));
+        assert_eq!(name_of(7, "root:x:0:0::/root:/bin/sh\nada:x:7:7::/:/bin/sh\n"), Some("ada"));
+        assert_eq!(name_of(8, "ada:x:7:7::/:/bin/sh\n"), None);
     }
 }
