@@ -110,8 +110,8 @@ impl Look {
     pub fn stamps(&self, from: &[(u32, Offset)], patience: Duration) -> Result<BTreeMap<u32, u64>, String> {
         let mut stamps = BTreeMap::new();
         let deadline = Instant::now() + patience;
-        self.read(from, &mut |seen| {
-            if let Some((Seen { partition, timestamp_ms: Some(stamp), .. }, _)) = seen {
+        self.read(from, &mut |message| {
+            if let Some(Seen { partition, timestamp_ms: Some(stamp), .. }) = message.map(seen) {
                 stamps.entry(partition).or_insert(stamp);
             }
             stamps.len() < from.len() && Instant::now() < deadline
@@ -131,9 +131,9 @@ impl Look {
         }
         let deadline = Instant::now() + patience;
         let mut found = None;
-        self.read(&[(partition, offset)], &mut |seen| match seen {
-            Some((seen, message)) => {
-                found = Some((seen.offset == offset).then(|| keep(message)));
+        self.read(&[(partition, offset)], &mut |message| match message {
+            Some(message) => {
+                found = Some((seen(message).offset == offset).then(|| keep(message)));
                 false
             }
             None => Instant::now() < deadline,
@@ -147,13 +147,13 @@ impl Look {
     /// # Errors
     /// When the partitions cannot be read at all.
     pub fn follow(&self, from: &[(u32, Offset)], each: &mut dyn FnMut(Option<Seen>) -> bool) -> Result<(), String> {
-        self.read(from, &mut |seen| each(seen.map(|(seen, _)| seen)))
+        self.read(from, &mut |message| each(message.map(seen)))
     }
 
     fn read(
         &self,
         from: &[(u32, Offset)],
-        each: &mut dyn FnMut(Option<(Seen, &BorrowedMessage<'_>)>) -> bool,
+        each: &mut dyn FnMut(Option<&BorrowedMessage<'_>>) -> bool,
     ) -> Result<(), String> {
         let mut partitions = TopicPartitionList::new();
         for (partition, offset) in from {
@@ -164,7 +164,7 @@ impl Look {
         self.consumer.assign(&partitions).map_err(|error| error.to_string())?;
         loop {
             let go_on = match self.consumer.poll(STEP) {
-                Some(Ok(message)) => each(Some((seen(&message), &message))),
+                Some(Ok(message)) => each(Some(&message)),
                 // What is wrong with a broker may mend itself; whoever waits has a deadline of its own.
                 Some(Err(_)) | None => each(None),
             };
