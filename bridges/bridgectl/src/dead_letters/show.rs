@@ -138,13 +138,11 @@ pub(super) async fn export(
     Ok(())
 }
 
+/// What is done with a dead letter: itself, what became of it, and its message.
+type Each<'e> = dyn FnMut(&Letter, Option<&Settled>, &Message<'_>) -> Result<(), String> + 'e;
+
 /// Every dead letter that fits, with what became of it, in the topic's order.
-async fn each(
-    desk: &Desk,
-    filter: &Filter,
-    notes: &Notes,
-    each: &mut dyn FnMut(&Letter, Option<&Settled>, &Message<'_>) -> Result<(), String>,
-) -> Result<(), String> {
+async fn each(desk: &Desk, filter: &Filter, notes: &Notes, each: &mut Each<'_>) -> Result<(), String> {
     let mut progress = Progress::new("reading the dead letters:");
     let mut count = 0;
     let mut pass = Pass::begin(&desk.client, &desk.topic, ReaderStart::Earliest).await?;

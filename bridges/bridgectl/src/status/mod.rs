@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use bridge_common::config::rfc3339;
 use bridge_common::shutdown::Exit;
+use bridge_common::translate::DRIFT_PATHS_MAX;
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -174,9 +175,14 @@ fn cells(row: &Row) -> Vec<String> {
         or_dash(row.lag_seconds.map(duration)),
         or_dash(row.p99_seconds.map(duration)),
         or_dash(row.dead_letters.map(|count| count.to_string())),
-        or_dash(row.drift_fields.map(|count| count.to_string())),
+        or_dash(row.drift_fields.map(drift)),
         or_dash(row.last_error.clone().map(|error| first_words(&error))),
     ]
+}
+
+/// A bridge counts the first fields one by one, and has met more where it has met so many.
+fn drift(fields: usize) -> String {
+    if fields >= DRIFT_PATHS_MAX { format!("{fields}+") } else { fields.to_string() }
 }
 
 /// A length of time in the unit that fits.
