@@ -57,3 +57,23 @@ Examples:
 pub(crate) const COMPLETIONS: &str = "\
 Examples:
   bridgectl completions bash > /etc/bash_completion.d/bridgectl";
+
+pub(crate) const VERIFY: &str = "\
+Examples:
+  bridgectl verify job-lifecycle                      the last hour
+  bridgectl verify job-lifecycle --since-start --json everything, for a script
+  bridgectl verify job-lifecycle --since 2d --until 1d
+  bridgectl verify job-lifecycle --offsets 3=120000-125000
+  bridgectl verify job-lifecycle --follow             until Ctrl-C
+  bridgectl verify job-lifecycle --reread             the target gives the same, read twice
+
+Exit codes: 0 parity, 1 no parity or a server that does not answer, 2 the configuration or the command line is wrong.";
+
+pub(crate) const REPLAY: &str = "\
+Examples:
+  bridgectl replay job-lifecycle --missing --since 6h --dry-run     what is missing, and nothing else
+  bridgectl replay job-lifecycle --missing --since 6h --yes
+  bridgectl replay job-lifecycle --to persistent://public/replays/jobs --since 2026-01-31T12:00:00Z --until 2026-01-31T13:00:00Z
+  bridgectl replay job-lifecycle --to ... --since ... --until ... --id 20260131T140000Z     goes on where it was killed
+
+Exit codes: 0 done, 1 not done or not all of it, 2 the configuration or the command line is wrong.";

@@ -11,12 +11,14 @@ mod dead_letters;
 mod examples;
 mod rabbitmq;
 mod reference;
+mod replay;
 mod replicas;
 mod setup;
 mod slo;
 mod status;
 mod streams;
 mod terminal;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -68,6 +70,14 @@ enum Command {
     /// does, they say who holds the name, and change nothing.
     #[command(after_help = examples::CHECKPOINT)]
     Checkpoint(checkpoint::Arguments),
+    /// Show whether the target holds what the source holds: missing, extra, doubled, reordered and altered records, by position
+    ///
+    /// Reads both sides by readers of its own, translates again by the present contract, and compares. Changes nothing.
+    #[command(after_help = examples::VERIFY)]
+    Verify(verify::VerifyArguments),
+    /// Publish records of the source once more: what the target lacks, or a range to another topic
+    #[command(after_help = examples::REPLAY)]
+    Replay(replay::ReplayArguments),
     /// Show, export or redrive what could not be mirrored
     #[command(after_help = examples::DEAD_LETTERS)]
     DeadLetters(dead_letters::Arguments),
@@ -118,6 +128,8 @@ fn main() -> ExitCode {
         Command::Resume(arguments) => runtime.block_on(control::resume(&arguments)),
         Command::Drain(arguments) => runtime.block_on(control::drain(&arguments)),
         Command::Checkpoint(arguments) => runtime.block_on(checkpoint::run(&arguments)),
+        Command::Verify(arguments) => runtime.block_on(verify::run(&arguments)),
+        Command::Replay(arguments) => runtime.block_on(replay::run(&arguments)),
         Command::DeadLetters(arguments) => runtime.block_on(dead_letters::run(&arguments)),
         Command::Slo(arguments) => runtime.block_on(slo::run(&arguments)),
         Command::Operations(arguments) => runtime.block_on(audit::run(&arguments)),

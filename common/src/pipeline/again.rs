@@ -197,7 +197,7 @@ fn topics(name: &str, source: &Source) -> Vec<String> {
     }
 }
 
-async fn routing(config: &Config, client: &Client) -> Result<Routing, String> {
+pub(super) async fn routing(config: &Config, client: &Client) -> Result<Routing, String> {
     let partitions = async |topic: &str| client.partitions(topic).await.map_err(|error| error.to_string());
     let topic = config.target.topic.to_string();
     let mut routes = Vec::new();

@@ -21,6 +21,7 @@ mod holders;
 mod identity;
 mod key_space;
 mod leaving;
+mod made;
 mod membership;
 mod pauses;
 mod reading;
@@ -40,6 +41,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+
+pub use identity::{IDEMPOTENCY_KEY, SHA256};
+pub use made::{Destination, Made, Maker, REPLAYED, Workshop};
 
 use budget::Budget;
 use flow::{Flow, Order};

@@ -48,6 +48,11 @@ impl Schemas {
         self.known.install(id, answer);
     }
 
+    /// Learns what an id stands for, if that can be had now. Errors: what is in the way.
+    pub(super) async fn learn(&self, id: SchemaId) -> Result<(), String> {
+        self.fetch_once(id).await.map(|answer| self.known.install(id, answer))
+    }
+
     /// What the registry says of an id; the version, where one is wanted, is known then. Errors: what is in the way.
     pub(super) async fn fetch_once(&self, id: SchemaId) -> Result<Result<WriterSchema, Permanent>, String> {
         let schema = match self.registry.schema(id).await {
