@@ -67,9 +67,12 @@ async fn read(client: &Client, topic: &str) -> Result<Vec<Copied>> {
     Ok(all)
 }
 
+/// A producer, what it is told, and how much it has sent.
+type Writing = (Opened, mpsc::UnboundedReceiver<(u64, ProducerEvent)>, usize);
+
 /// Writes messages one by one, each under the name that it had, in this order: one connection carries them all.
 async fn write(client: &Client, topic: &str, messages: &[Copied]) -> Result<()> {
-    let mut producers: HashMap<&str, (Opened, mpsc::UnboundedReceiver<(u64, ProducerEvent)>, usize)> = HashMap::new();
+    let mut producers: HashMap<&str, Writing> = HashMap::new();
     for message in messages {
         if !producers.contains_key(message.producer.as_str()) {
             let (out, events) = mpsc::unbounded_channel();

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use bridge_common::pulsar::ReaderStart;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use super::compare::{Bounds, Comparison};
 use super::desk::Desk;
@@ -124,9 +125,8 @@ impl Run {
         }
         let deadline = self.began + lag;
         while Instant::now() < deadline && self.unfound() > 0 {
-            match tokio::time::timeout(LOOK, self.told.recv()).await {
-                Ok(Some(Told::Failed(problem))) => return Err(problem),
-                _ => {}
+            if let Ok(Some(Told::Failed(problem))) = tokio::time::timeout(LOOK, self.told.recv()).await {
+                return Err(problem);
             }
         }
         Ok(())
@@ -153,13 +153,12 @@ pub(crate) struct Outcome {
     pub(crate) from_beginning: bool,
 }
 
+/// Shows how far a run is, until it is aborted; `None` where nobody looks.
+pub(crate) type Watch<'w> = &'w dyn Fn(&Arc<Shared>) -> Option<JoinHandle<()>>;
+
 /// Compares the ranges of the desk, once. Where something is not found among what was published since the range began, the
 /// target is read from its beginning before it is called missing.
-pub(crate) async fn compare(
-    desk: &Arc<Desk>,
-    settings: &Settings,
-    watch: &dyn Fn(&Arc<Shared>) -> Option<tokio::task::JoinHandle<()>>,
-) -> Result<Outcome, String> {
+pub(crate) async fn compare(desk: &Arc<Desk>, settings: &Settings, watch: Watch<'_>) -> Result<Outcome, String> {
     let began = Instant::now();
     let mut from_beginning = desk.since_ms.is_none();
     loop {
