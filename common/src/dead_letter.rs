@@ -18,6 +18,19 @@
 //! | `bridge.size` | the size of the record's body in bytes, as it came |
 //! | `bridge.omitted` | what is not whole in this dead letter: `body` (its head is there), `key`, `headers`, by commas |
 //! | `bridge.header.…` | headers that cannot be properties as they are: [`headers`](crate::headers) |
+//!
+//! What becomes of a dead letter later is noted behind it in the same topic, by a message without a body whose producer is called
+//! `<the partition's name>/redrive/<offset>`. The newest one counts:
+//!
+//! | property | value |
+//! |---|---|
+//! | `bridge.settled` | `pending`: about to be published; `redriven`: it is in the target; `twin`: the same event is there by another source |
+//! | `bridge.settled.topic` | the topic (with partition) where it is published, or was found |
+//! | `bridge.settled.mark` | of `pending`: an entry before which it cannot be (`ledger:entry`, or `earliest`): looking for it begins there |
+//! | `bridge.source.…` | as above |
+//!
+//! The message in the target has the same producer name, the record's offset as its sequence id, `bridge.redriven` = `true`, and
+//! the coordinates as above.
 
 use std::fmt::Write;
 
@@ -49,6 +62,24 @@ pub const CONTRACT: &str = "bridge.contract";
 pub const SIZE: &str = "bridge.size";
 /// See the table above.
 pub const OMITTED: &str = "bridge.omitted";
+/// See the second table above.
+pub const SETTLED: &str = "bridge.settled";
+/// See the second table above.
+pub const SETTLED_TOPIC: &str = "bridge.settled.topic";
+/// See the second table above.
+pub const SETTLED_MARK: &str = "bridge.settled.mark";
+/// The property of a message that was a dead letter before. Its order is not claimed.
+pub const REDRIVEN: &str = "bridge.redriven";
+
+/// The name of the producer that redrives a record: `name` is its partition's.
+pub fn redrive_name(name: &str, offset: Offset) -> String {
+    format!("{name}/redrive/{offset}")
+}
+
+/// The partition's name in the name of a dead letter's producer: that of a repair has more behind it.
+pub fn partition_name(producer_name: &str) -> &str {
+    producer_name.split_once("/repair/").map_or(producer_name, |(name, _)| name)
+}
 
 /// The name of the cause of a record that no broker takes.
 pub const TOO_LARGE: &str = "too_large";

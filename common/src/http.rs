@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -21,14 +21,18 @@ use crate::status::StatusBoard;
 mod bounded;
 #[cfg(test)]
 mod tests;
+mod which;
+
+pub use which::Which;
 
 /// What an operator asks of a running bridge. Holds until the next start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Control {
-    /// Read no more; drain, and keep the partitions.
-    Pause,
+    /// Read no more; drain, and keep the partitions. Of those that this instance does not have it is remembered, in case they
+    /// come here.
+    Pause(Which),
     /// Read again.
-    Resume,
+    Resume(Which),
     /// Read no more, drain, write the checkpoints, close the producers and leave the group; the process goes on to answer.
     Drain,
 }
@@ -90,18 +94,9 @@ fn router(api: Api) -> Router {
             get(|State(api): State<Api>| async move { verdict(api.board.readyz(Instant::now(), api.stall)) }),
         )
         .route("/status", get(status))
-        .route(
-            "/pause",
-            post(|State(api): State<Api>, headers: HeaderMap| async move { control(&api, &headers, Control::Pause) }),
-        )
-        .route(
-            "/resume",
-            post(|State(api): State<Api>, headers: HeaderMap| async move { control(&api, &headers, Control::Resume) }),
-        )
-        .route(
-            "/drain",
-            post(|State(api): State<Api>, headers: HeaderMap| async move { control(&api, &headers, Control::Drain) }),
-        )
+        .route("/pause", post(pause))
+        .route("/resume", post(resume))
+        .route("/drain", post(drain))
         .fallback(|| async {
             text(StatusCode::NOT_FOUND, "here are /metrics, /livez, /readyz, /status; POST /pause, /resume, /drain")
         })
@@ -128,10 +123,29 @@ fn verdict(answer: Result<(), String>) -> Response {
     }
 }
 
-fn control(api: &Api, headers: &HeaderMap, control: Control) -> Response {
+async fn pause(State(api): State<Api>, headers: HeaderMap, RawQuery(query): RawQuery) -> Response {
+    control(&api, &headers, || Which::parse(query.as_deref()).map(Control::Pause))
+}
+
+async fn resume(State(api): State<Api>, headers: HeaderMap, RawQuery(query): RawQuery) -> Response {
+    control(&api, &headers, || Which::parse(query.as_deref()).map(Control::Resume))
+}
+
+async fn drain(State(api): State<Api>, headers: HeaderMap, RawQuery(query): RawQuery) -> Response {
+    control(&api, &headers, || match query.as_deref() {
+        None | Some("") => Ok(Control::Drain),
+        Some(_) => Err("a bridge drains as a whole: to drain single partitions, pause them".to_owned()),
+    })
+}
+
+fn control(api: &Api, headers: &HeaderMap, control: impl FnOnce() -> Result<Control, String>) -> Response {
     if let Err(refusal) = authorise(api.token.as_ref(), headers) {
         return refusal;
     }
+    let control = match control() {
+        Ok(control) => control,
+        Err(problem) => return text(StatusCode::BAD_REQUEST, problem),
+    };
     match api.controls.try_send(control) {
         Ok(()) => text(StatusCode::ACCEPTED, "accepted: /status shows when it is done"),
         Err(_) => {

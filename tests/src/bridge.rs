@@ -93,7 +93,7 @@ impl Bridge {
     }
 
     /// Where it listens: it says so in its log.
-    fn address(&self) -> Result<&str> {
+    pub fn address(&self) -> Result<&str> {
         if let Some(address) = self.address.get() {
             return Ok(address);
         }

@@ -1,6 +1,6 @@
 //! Reads a Pulsar topic to its end by the `pulsar` crate's consumer: another implementation than the bridge's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +22,8 @@ const PERMITS: u32 = 10_000;
 const OWN_PREFIX: &str = "bridge.";
 /// but for these: headers that cannot be properties as they are.
 const ENCODED_PREFIX: &str = "bridge.header.";
+/// The property of a note about a dead letter: what became of it.
+const SETTLED: &str = "bridge.settled";
 /// Headers that RabbitMQ adds to deliveries, and no publisher.
 const ADDED_BY_RABBITMQ: [&str; 3] = ["x-delivery-count", "x-stream-offset", "x-death"];
 
@@ -131,6 +133,8 @@ async fn read_partition(
 ) -> Result<(Vec<Message>, BTreeMap<String, u64>)> {
     let mut messages = Vec::new();
     let mut strangers = BTreeMap::new();
+    // Dead letters that were redriven: their records are expected in the target now.
+    let mut settled = HashSet::new();
     let mut reader = reader(client, topic).await?;
     let last = reader.get_last_message_id().await?.pop().ok_or("no last message id")?;
     // -1 as an entry is the broker's way to say that there is none.
@@ -144,14 +148,36 @@ async fn read_partition(
         if parse_lane(&message.metadata().producer_name).is_some_and(|lane| lane.generation != sources.generation) {
             continue;
         }
+        let note = property(&message, SETTLED);
+        if let Some(note) = note {
+            settled.extend((note != "pending").then(|| dead_letter(&message)).flatten());
+            continue;
+        }
         let digested = digested(&message, sources);
         if digested.lane.is_none() {
             *strangers.entry(message.metadata().producer_name.clone()).or_default() += 1;
         }
-        messages.push(digested);
+        messages.push((digested, dead_letter(&message)));
     }
     reader.close().await?;
-    Ok((messages, strangers))
+    let is_left = |letter: &Option<DeadLetter>| letter.as_ref().is_none_or(|letter| !settled.contains(letter));
+    let messages = messages.into_iter().filter(|(_, letter)| is_left(letter)).map(|(message, _)| message);
+    Ok((messages.collect(), strangers))
+}
+
+/// What names the record of a dead letter: its source's topic, partition and offset.
+type DeadLetter = (String, String, String);
+
+fn dead_letter(message: &PulsarMessage<Vec<u8>>) -> Option<DeadLetter> {
+    // What was redriven names its record as well, and is none any more.
+    let is_one = property(message, "bridge.cause").is_some() || property(message, SETTLED).is_some();
+    let part = |name: &str| property(message, &format!("bridge.source.{name}")).map(str::to_owned);
+    is_one.then(|| Some((part("topic")?, part("partition")?, part("offset")?))).flatten()
+}
+
+fn property<'m>(message: &'m PulsarMessage<Vec<u8>>, name: &str) -> Option<&'m str> {
+    let properties = &message.metadata().properties;
+    properties.iter().find(|property| property.key == name).map(|property| property.value.as_str())
 }
 
 fn is_last(message: &PulsarMessage<Vec<u8>>, last: &MessageIdData) -> bool {
@@ -209,18 +235,19 @@ struct LaneName<'a> {
     topic: &'a str,
     partition: i32,
     generation: u32,
+    /// Whether its order is not claimed: what was repaired, or redriven.
     is_repair: bool,
     /// Cluster, topic and partition, as they stand in ids that are derived from them.
     coordinates: &'a str,
 }
 
-/// Reads `bridge/<stream>/<cluster>/<topic>/<partition>[/g<generation>][/repair/<ids>]`.
+/// Reads `bridge/<stream>/<cluster>/<topic>/<partition>[/g<generation>]`, and `/repair/<ids>` or `/redrive/<offset>` behind it.
 fn parse_lane(producer_name: &str) -> Option<LaneName<'_>> {
     let (_stream, coordinates) = producer_name.strip_prefix("bridge/")?.split_once('/')?;
     let mut parts = coordinates.splitn(4, '/');
     let (cluster, topic, partition) = (parts.next()?, parts.next()?, parts.next()?);
     let rest = parts.next().unwrap_or_default();
-    let is_repair = rest.split('/').any(|part| part == "repair");
+    let is_repair = rest.split('/').any(|part| matches!(part, "repair" | "redrive"));
     let generation = rest.split('/').next().and_then(|part| part.strip_prefix('g')?.parse().ok()).unwrap_or(0);
     let length = cluster.len() + topic.len() + partition.len() + 2;
     let partition = partition.parse().ok()?;
@@ -265,6 +292,7 @@ mod tests {
         };
         assert_eq!(parse_lane("bridge/job-lifecycle/c1/jobs/7"), lane(0, false));
         assert_eq!(parse_lane("bridge/job-lifecycle/c1/jobs/7/repair/10-20"), lane(0, true));
+        assert_eq!(parse_lane("bridge/job-lifecycle/c1/jobs/7/redrive/10"), lane(0, true));
         assert_eq!(parse_lane("bridge/job-lifecycle/c1/jobs/7/g2"), lane(2, false));
         assert_eq!(parse_lane("bridge/job-lifecycle/c1/jobs/7/g2/repair/10-20"), lane(2, true));
         assert_eq!(

@@ -10,12 +10,15 @@ pub(crate) enum ConfigCommand {
     Reference,
     /// The JSON Schema of a stream's file: `config/schema.json`
     Schema,
+    /// Every verb of bridgectl with its options, in Markdown: `bridges/bridgectl/REFERENCE.md`
+    Cli,
 }
 
 /// Runs the verb.
 pub(crate) fn run(command: ConfigCommand) -> Exit {
     match command {
         ConfigCommand::Reference => print!("{}", config::reference()),
+        ConfigCommand::Cli => print!("{}", crate::cli_reference::reference(crate::command())),
         ConfigCommand::Schema => println!("{:#}", config::json_schema()),
     }
     Exit::Clean

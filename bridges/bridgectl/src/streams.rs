@@ -18,12 +18,26 @@ pub(crate) fn load(directory: &Path, names: &[String]) -> Result<Vec<(Config, Op
     if names.is_empty() {
         return Err(format!("{}: there is no stream's file, only default.toml is not enough", directory.display()));
     }
-    let one = |name: &String| {
-        let config = config::load(directory, name, cli::environment()).map_err(|error| error.to_string())?;
-        let contract = contract_of(&config)?;
-        Ok((config, contract))
-    };
-    names.iter().map(one).collect()
+    names.iter().map(|name| load_with_contract(directory, name)).collect()
+}
+
+/// The configuration of one stream. A name that is none gets the nearest one that is.
+pub(crate) fn load_one(directory: &Path, name: &str) -> Result<Config, String> {
+    let streams = config::streams_in(directory).unwrap_or_default();
+    if !streams.is_empty() && !streams.iter().any(|stream| stream == name) {
+        let known: Vec<&str> = streams.iter().map(String::as_str).collect();
+        let meant = config::nearest(name, &known).map(|near| format!(" Did you mean {near}?")).unwrap_or_default();
+        let known = known.join(", ");
+        return Err(format!("{}: no stream is called {name}.{meant} There are: {known}", directory.display()));
+    }
+    config::load(directory, name, cli::environment()).map_err(|error| error.to_string())
+}
+
+/// The configuration of one stream, and its contract.
+pub(crate) fn load_with_contract(directory: &Path, name: &str) -> Result<(Config, Option<String>), String> {
+    let config = load_one(directory, name)?;
+    let contract = contract_of(&config)?;
+    Ok((config, contract))
 }
 
 /// The contract by the same rule as in the bridges: `contract.file` where it is set, the compiled one otherwise. `None`

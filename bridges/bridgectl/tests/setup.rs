@@ -49,10 +49,11 @@ impl Fleet {
     }
 
     fn setup(&self, more: &[&str]) -> Output {
-        let admin_url = env::var("PULSAR_ADMIN_URL").expect("PULSAR_ADMIN_URL names a running Pulsar");
+        let variable = |name: &str| env::var(name).unwrap_or_else(|_| panic!("{name} names a running Pulsar"));
         let mut command = Command::new(env!("CARGO_BIN_EXE_bridgectl"));
         command.args(["setup", "--all", "--config"]).arg(&self.dir).args(more);
-        command.env("BRIDGE__PULSAR__ADMIN_URL", admin_url).output().unwrap()
+        command.env("BRIDGE__PULSAR__ADMIN_URL", variable("PULSAR_ADMIN_URL"));
+        command.env("BRIDGE__PULSAR__URL", variable("PULSAR_URL")).output().unwrap()
     }
 }
 

@@ -299,7 +299,7 @@ fn joined(base: &str, key: &str) -> String {
 }
 
 /// The candidate with the smallest edit distance, where it is near enough to be what was meant.
-fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
     let (distance, best) = candidates.iter().map(|name| (edit_distance(word, name), *name)).min()?;
     (distance <= word.len().max(best.len()) / 3 + 1).then_some(best)
 }

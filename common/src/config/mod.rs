@@ -21,7 +21,7 @@ mod topic;
 mod validate;
 
 pub use choices::*;
-pub use load::{ConfigError, load, streams_in};
+pub use load::{ConfigError, load, nearest, streams_in};
 pub use poll::*;
 pub use rabbitmq::*;
 pub use reference::reference;

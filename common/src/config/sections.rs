@@ -78,6 +78,19 @@ impl Config {
         self.target.topic.sibling("bridge-checkpoints")
     }
 
+    /// The topic of the operations log: `fleet.operations_topic`, or `bridge-operations` beside the target.
+    pub fn operations_topic(&self) -> TopicName {
+        self.fleet.operations_topic.clone().unwrap_or_else(|| self.target.topic.sibling("bridge-operations"))
+    }
+
+    /// Where this bridge's HTTP is: `fleet.url`, or `http.listen`. One URL may stand for several replicas.
+    pub fn fleet_urls(&self) -> Vec<String> {
+        match self.fleet.url.as_slice() {
+            [] => vec![format!("http://{}", self.http.listen)],
+            urls => urls.to_vec(),
+        }
+    }
+
     /// Whether what is published has a schema; values that are passed as bytes have none.
     pub fn has_schema(&self) -> bool {
         self.source.values().any(|source| source.format() != Format::Bytes)
@@ -326,9 +339,12 @@ impl Default for ShutdownSection {
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct FleetSection {
-    /// Where `bridgectl` finds this bridge's HTTP. Unset: `http://` and `http.listen`.
-    pub url: Option<String>,
-    /// The topic that keeps who changed what and when.
+    /// Where `bridgectl` finds this bridge's HTTP: a URL for each replica (a list, or separated by commas), or one whose host has
+    /// an address for each. Unset: `http://` and `http.listen`.
+    #[serde(deserialize_with = "list")]
+    #[schemars(schema_with = "super::schema::list")]
+    pub url: Vec<String>,
+    /// The topic that keeps who changed what and when, one for the whole fleet. Unset: `bridge-operations` beside the target.
     pub operations_topic: Option<TopicName>,
 }
 

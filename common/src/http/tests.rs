@@ -66,7 +66,12 @@ async fn controls_want_the_token() {
     assert_eq!(guarded.ask("POST /pause", "Authorization: Bearer open\r\n").await.0, 403);
     assert_eq!(guarded.ask("GET /pause", "Authorization: Bearer open sesame\r\n").await.0, 405);
     assert!(guarded.controls.try_recv().is_err(), "nothing refused gets through");
-    for (path, control) in [("/pause", Control::Pause), ("/resume", Control::Resume), ("/drain", Control::Drain)] {
+    for (path, control) in [
+        ("/pause", Control::Pause(Which::default())),
+        ("/resume", Control::Resume(Which::default())),
+        ("/drain", Control::Drain),
+        ("/pause?partition=3", Control::Pause(Which { topic: None, partitions: vec![3] })),
+    ] {
         let (status, _) = guarded.ask(&format!("POST {path}"), "Authorization: Bearer open sesame\r\n").await;
         assert_eq!((status, guarded.controls.recv().await), (202, Some(control)));
     }

@@ -14,7 +14,7 @@ use crate::record::Record;
 use crate::translate::JsonPath;
 
 /// What a message takes at most beside its body, key and properties.
-const MESSAGE_OVERHEAD_BYTES: usize = 128;
+pub(super) const MESSAGE_OVERHEAD_BYTES: usize = 128;
 
 /// What the properties that identify a record take at most.
 const IDENTITY_BYTES_MAX: usize = 1024;
@@ -31,7 +31,7 @@ impl Batches {
     ) {
         let bytes = self.body.len() + size_beside_body(record);
         let routing = core.routing().expect("records are admitted by an open partition");
-        let lane = core.lane(self.route(record, routing), record.key);
+        let lane = core.lane(route(record, routing, &self.route_fields), record.key);
         let body = std::mem::take(&mut self.body);
         let message = OutgoingMessage {
             sequence_id: record.offset,
@@ -45,16 +45,6 @@ impl Batches {
             headers::properties(record.headers, put);
         });
         self.body = body;
-    }
-
-    /// The first route that the record takes.
-    fn route(&self, record: &Record<'_>, routing: &Routing) -> Option<usize> {
-        let body = record.value?;
-        let fits = |(route, field): (&Route, &Option<JsonPath>)| {
-            let found = field.as_ref().and_then(|field| field.find(body));
-            found.is_some_and(|found| route.equals.iter().any(|text| *text == found))
-        };
-        routing.routes.iter().zip(&self.route_fields).position(fits)
     }
 
     /// Appends the dead letter of a record.
@@ -151,6 +141,16 @@ impl Batches {
         let sent = send(&mut batch, tag, name, self.settings.compression, hands, now_ms);
         self.in_flight.extend(sent);
     }
+}
+
+/// The first route that a record takes, by the fields that the routes look at.
+pub(super) fn route(record: &Record<'_>, routing: &Routing, fields: &[Option<JsonPath>]) -> Option<usize> {
+    let body = record.value?;
+    let fits = |(route, field): (&Route, &Option<JsonPath>)| {
+        let found = field.as_ref().and_then(|field| field.find(body));
+        found.is_some_and(|found| route.equals.iter().any(|text| *text == found))
+    };
+    routing.routes.iter().zip(fields).position(fits)
 }
 
 /// What a record takes at most in a message, beside its body.

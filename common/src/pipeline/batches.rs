@@ -20,7 +20,7 @@ use crate::record::{Coordinates, Offset, Record, SourcePartition};
 use crate::translate::{Drift, JsonPath, SchemaId, TranslateError, Translator};
 
 /// What a batch of one message takes at most beside the message: metadata, and what compression may add.
-const BATCH_OVERHEAD_BYTES: usize = 64 * 1024;
+pub(super) const BATCH_OVERHEAD_BYTES: usize = 64 * 1024;
 
 /// What does not change while a partition lives.
 pub(super) struct Settings {

@@ -9,9 +9,9 @@ use crate::record::Record;
 use crate::translate::JsonPath;
 
 /// The property with the idempotency key. An on-wire format.
-pub(crate) const IDEMPOTENCY_KEY: &str = "bridge.idempotency-key";
+pub const IDEMPOTENCY_KEY: &str = "bridge.idempotency-key";
 /// The property with the SHA-256 of the source's bytes, 64 hexadecimal digits. An on-wire format.
-pub(crate) const SHA256: &str = "bridge.sha256";
+pub const SHA256: &str = "bridge.sha256";
 
 /// Longer keys travel as their digest: properties are not made for them.
 const KEY_BYTES_MAX: usize = 512;

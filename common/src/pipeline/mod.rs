@@ -8,10 +8,12 @@
 //! ```
 
 mod acting;
+pub mod again;
 mod appending;
 mod batch;
 mod batches;
 mod budget;
+mod controlling;
 mod flow;
 mod growth;
 mod hands;
@@ -19,7 +21,9 @@ mod holders;
 mod identity;
 mod key_space;
 mod leaving;
+mod made;
 mod membership;
+mod pauses;
 mod reading;
 mod rejoining;
 mod recalling;
@@ -38,10 +42,14 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+pub use identity::{IDEMPOTENCY_KEY, SHA256};
+pub use made::{Destination, Made, Maker, REPLAYED, Workshop};
+
 use budget::Budget;
 use flow::{Flow, Order};
 use key_space::Ownership;
 use membership::{Membership, Notices};
+use pauses::Pauses;
 use sources::{Avro, Joined, SourceSettings};
 use start::Problem;
 use twins::Twins;
@@ -90,14 +98,19 @@ pub(crate) struct Shared {
 
 impl Shared {
     fn translator(&self, settings: &SourceSettings) -> Translator {
-        let translator = match (&settings.avro, settings.format, &self.plan) {
-            (Some(Avro::Given(plan)), ..) => AvroTranslator::raw(Arc::clone(plan)),
-            (Some(Avro::Registered(schemas)), ..) => AvroTranslator::registered(Arc::clone(schemas)),
-            (None, Format::Json, Some(plan)) => return Translator::json(Arc::clone(plan)),
-            _ => return Translator::Bytes,
-        };
-        Translator::Avro { translator, counts_drift: settings.counts_drift }
+        translator(settings, self.plan.as_ref())
     }
+}
+
+/// What a source's values are translated by: `plan` is the contract's for JSON, where there is a contract.
+fn translator(settings: &SourceSettings, plan: Option<&Arc<JsonPlan>>) -> Translator {
+    let translator = match (&settings.avro, settings.format, plan) {
+        (Some(Avro::Given(plan)), ..) => AvroTranslator::raw(Arc::clone(plan)),
+        (Some(Avro::Registered(schemas)), ..) => AvroTranslator::registered(Arc::clone(schemas)),
+        (None, Format::Json, Some(plan)) => return Translator::json(Arc::clone(plan)),
+        _ => return Translator::Bytes,
+    };
+    Translator::Avro { translator, counts_drift: settings.counts_drift }
 }
 
 /// Runs a bridge until it is told to stop, or can never work. See [`crate::cli::main`].
@@ -149,7 +162,8 @@ pub(crate) struct Bridge {
     flows: BTreeMap<FlowKey, Running>,
     /// Revoked partitions that still drain.
     leaving: Vec<(FlowKey, JoinHandle<()>)>,
-    paused: bool,
+    /// What operators have paused.
+    pauses: Pauses,
     /// Tells whether the target is still what it must be.
     fitness: Option<mpsc::UnboundedReceiver<Option<String>>>,
     /// Why nothing may be published now.
@@ -160,7 +174,7 @@ pub(crate) struct Bridge {
 
 impl Bridge {
     async fn run(mut self, mut stop: shutdown::Stop) -> Exit {
-        self.shared.board.set_state(if self.paused { BridgeState::Paused } else { BridgeState::Running });
+        self.shared.board.set_state(if self.pauses.is_all() { BridgeState::Paused } else { BridgeState::Running });
         let mut beat = tokio::time::interval(Duration::from_secs(1));
         let mut exit = Exit::Clean;
         let deadline = loop {
@@ -286,8 +300,8 @@ impl Bridge {
         let source_partitions = membership.partition_count();
         let settings = Arc::clone(&joined.settings);
         let shared = Arc::clone(&self.shared);
-        let (orders, task) =
-            Flow::spawn(shared, settings, reader, self.routing.clone(), source_partitions, self.paused);
+        let paused = self.pauses.has(&partition.topic, partition.partition);
+        let (orders, task) = Flow::spawn(shared, settings, reader, self.routing.clone(), source_partitions, paused);
         if let Some(reason) = &self.unfit {
             let _ = orders.send(Order::Hold { reason: reason.clone() });
         }
@@ -325,35 +339,6 @@ impl Bridge {
         }
         self.shared.board.set_unfit(unfit.clone());
         self.unfit = unfit;
-    }
-
-    fn control(&mut self, control: Control) {
-        let order = |flows: &BTreeMap<FlowKey, Running>, make: fn() -> Order| {
-            flows.values().for_each(|running| {
-                let _ = running.orders.send(make());
-            });
-        };
-        match control {
-            Control::Pause | Control::Resume if self.has_left() => {
-                tracing::warn!(?control, "refused: the bridge has drained and left its sources; start it again");
-                return;
-            }
-            Control::Pause => {
-                self.paused = true;
-                self.shared.board.set_state(BridgeState::Paused);
-                order(&self.flows, || Order::Pause);
-            }
-            Control::Resume => {
-                self.paused = false;
-                self.shared.board.set_state(BridgeState::Running);
-                order(&self.flows, || Order::Resume);
-            }
-            Control::Drain => {
-                self.shared.board.set_state(BridgeState::Draining);
-                self.drain();
-            }
-        }
-        tracing::info!(?control, "as an operator asked");
     }
 
     /// The targets have other numbers of partitions now.

@@ -94,9 +94,9 @@ impl Bridge {
                     Some(Ownership::Lost | Ownership::Taken) => {}
                     None => return Err(Exit::Fault),
                 },
-                Some(control) = self.controls.recv() => self.paused = match control {
-                    Control::Pause => true,
-                    Control::Resume => false,
+                Some(control) = self.controls.recv() => match control {
+                    Control::Pause(which) => self.pauses.set(&which, true),
+                    Control::Resume(which) => self.pauses.set(&which, false),
                     // There is nothing to let go of, and nothing will be taken.
                     Control::Drain => {
                         self.key_space = None;
@@ -118,7 +118,7 @@ impl Bridge {
         })?;
         (self.sources, self.notices_in, self.notices) = (sources, notices_in, notices);
         board.set_error(None);
-        board.set_state(if self.paused { BridgeState::Paused } else { BridgeState::Running });
+        board.set_state(if self.pauses.is_all() { BridgeState::Paused } else { BridgeState::Running });
         Ok(None)
     }
 

@@ -48,8 +48,13 @@ impl Schemas {
         self.known.install(id, answer);
     }
 
+    /// Learns what an id stands for, if that can be had now. Errors: what is in the way.
+    pub(super) async fn learn(&self, id: SchemaId) -> Result<(), String> {
+        self.fetch_once(id).await.map(|answer| self.known.install(id, answer))
+    }
+
     /// What the registry says of an id; the version, where one is wanted, is known then. Errors: what is in the way.
-    async fn fetch_once(&self, id: SchemaId) -> Result<Result<WriterSchema, Permanent>, String> {
+    pub(super) async fn fetch_once(&self, id: SchemaId) -> Result<Result<WriterSchema, Permanent>, String> {
         let schema = match self.registry.schema(id).await {
             Ok(schema) => schema,
             Err(error) => return error.permanent().cloned().map(Err).ok_or_else(|| error.to_string()),

@@ -10,6 +10,7 @@ use super::budget::Budget;
 use super::flow::now_ms;
 use super::key_space::{self, Ownership};
 use super::membership::{Membership, Notices};
+use super::pauses::Pauses;
 use super::sources::{Joined, SourceSettings, Target};
 use super::twins::Twins;
 use super::{Bridge, Shared, growth, target};
@@ -66,7 +67,7 @@ pub(super) async fn bridge(stream: Stream, config: Config, mut stop: Stop) -> Re
     shared.board.set_error(None);
     let (routing, sources, (notices_in, notices), key_space) = joined;
     let (rejoined_in, rejoined) = mpsc::unbounded_channel();
-    let (paused, revoke_deadline) = (config.stream.paused, revoke_deadline(&config));
+    let (pauses, revoke_deadline) = (Pauses::new(config.stream.paused), revoke_deadline(&config));
     let fitness = target::watch(&config, shared.admin.clone());
     let growth = growth::watch(shared.client.clone(), routing.clone());
     Ok(Some(Bridge {
@@ -85,7 +86,7 @@ pub(super) async fn bridge(stream: Stream, config: Config, mut stop: Stop) -> Re
         growth,
         flows: std::collections::BTreeMap::new(),
         leaving: Vec::new(),
-        paused,
+        pauses,
         revoke_deadline,
         contract,
     }))
@@ -167,11 +168,7 @@ fn shared(
         schema: has_contract.then(|| Arc::new(schema)),
         contract: has_contract.then(|| contract.fingerprint().to_owned()),
         plan: has_contract.then(|| Arc::new(plan)),
-        compression: match config.target.compression {
-            config::Compression::Lz4 => Compression::Lz4,
-            config::Compression::Zstd => Compression::Zstd(1),
-            config::Compression::None => Compression::None,
-        },
+        compression: compression(config),
         limits,
         max_dead_letter_ratio: config.dead_letters.max_ratio,
         digest: config.target.digest,
@@ -186,6 +183,14 @@ fn shared(
             .as_ref()
             .map(|_| Twins::new(u64::from(dedupe.window_seconds) * 1000, dedupe.window_records as usize)),
     })
+}
+
+pub(super) fn compression(config: &Config) -> Compression {
+    match config.target.compression {
+        config::Compression::Lz4 => Compression::Lz4,
+        config::Compression::Zstd => Compression::Zstd(1),
+        config::Compression::None => Compression::None,
+    }
 }
 
 pub(super) fn revoke_deadline(config: &Config) -> Duration {

@@ -29,6 +29,8 @@ pub enum ReaderStart {
     Latest,
     /// At this entry, itself included; where it is gone, at the next one.
     At(MessageId),
+    /// At the first entry that was published so many seconds ago or later, by the producers' clocks; with 0, as `Latest`.
+    SecondsAgo(u32),
 }
 
 impl ReaderStart {
@@ -36,11 +38,21 @@ impl ReaderStart {
     fn to_wire(self) -> proto::MessageIdData {
         let (ledger_id, entry_id, batch_index) = match self {
             Self::Earliest => (u64::MAX, u64::MAX, None),
-            Self::Latest => (i64::MAX as u64, i64::MAX as u64, None),
+            Self::Latest | Self::SecondsAgo(0) => (i64::MAX as u64, i64::MAX as u64, None),
+            // The broker moves the subscription from there, as the request says beside.
+            Self::SecondsAgo(_) => (u64::MAX, u64::MAX, None),
             // With an index the broker steps one entry back, so that the batch itself comes.
             Self::At(id) => (id.ledger, id.entry, Some(0)),
         };
         proto::MessageIdData { ledger_id, entry_id, batch_index, ..Default::default() }
+    }
+
+    /// How far the broker moves the subscription back in time, once it is there.
+    fn rollback_seconds(self) -> Option<u64> {
+        match self {
+            Self::SecondsAgo(seconds) if seconds > 0 => Some(u64::from(seconds)),
+            _ => None,
+        }
     }
 }
 
@@ -84,6 +96,7 @@ impl Reader {
                 request_id,
                 durable: Some(false),
                 start_message_id: Some(start.to_wire()),
+                start_message_rollback_duration_sec: start.rollback_seconds(),
                 read_compacted: Some(read_compacted),
                 force_topic_creation: Some(false),
                 ..Default::default()
@@ -143,12 +156,26 @@ impl Reader {
         }
     }
 
+    /// What the broker takes at most for checksum, metadata and payload of one batch.
+    pub fn max_message_bytes(&self) -> usize {
+        self.connection.max_message_bytes()
+    }
+
     /// The id of the newest entry; `None` where the topic is empty.
     pub async fn last_message_id(&self) -> Result<Option<MessageId>, Error> {
         let operation = format!("get the last message id of {}", self.topic);
         let answer = self.connection.request(&operation, |id| command::last_message_id(id, self.id)).await?;
         let answer = answer.get_last_message_id_response.ok_or_else(|| self.connection.unexpected(&operation))?;
         Ok(message_id(&answer.last_message_id))
+    }
+
+    /// The id of the newest entry that is ahead of a reader that has read nothing yet; `None` where it starts at the end.
+    pub async fn last_ahead(&self) -> Result<Option<MessageId>, Error> {
+        let operation = format!("get the last message id of {}", self.topic);
+        let answer = self.connection.request(&operation, |id| command::last_message_id(id, self.id)).await?;
+        let answer = answer.get_last_message_id_response.ok_or_else(|| self.connection.unexpected(&operation))?;
+        let passed = answer.consumer_mark_delete_position.as_ref().and_then(message_id);
+        Ok(message_id(&answer.last_message_id).filter(|last| Some(*last) > passed))
     }
 
     /// Closes the subscription and waits for the broker to say so. Dropping the reader closes it without waiting.

@@ -3,17 +3,25 @@
 use std::time::Duration;
 
 use bridge_common::lane::{Route, Routing};
+use serde_json::{Value, json};
 
 use super::hold::Hold;
 use super::plan::{self, Change, chosen};
 use super::{Asked, Desk, Which};
+use crate::audit::{self, LogOptions, Operation};
 
 /// How often an entry that the broker knows of is looked for before it is taken as lost, and the pause between.
 const LOOKS: u32 = 10;
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// Sets the position of partitions; without one they are forgotten.
-pub(super) async fn run(desk: &Desk, which: &Which, position: Option<u64>, asked: Asked) -> Result<(), String> {
+pub(super) async fn run(
+    desk: &Desk,
+    which: &Which,
+    position: Option<u64>,
+    asked: Asked,
+    log: &LogOptions,
+) -> Result<(), String> {
     let names = chosen(&desk.list().await?, which, &desk.prefix())?;
     let mut holds = Vec::new();
     for name in &names {
@@ -25,7 +33,7 @@ pub(super) async fn run(desk: &Desk, which: &Which, position: Option<u64>, asked
             }
         }
     }
-    let done = change(desk, &names, &mut holds, position, asked).await;
+    let done = change(desk, &names, &mut holds, position, asked, log).await;
     release(holds).await;
     done
 }
@@ -43,6 +51,7 @@ async fn change(
     holds: &mut [Hold],
     position: Option<u64>,
     asked: Asked,
+    log: &LogOptions,
 ) -> Result<(), String> {
     let routing = routing(desk).await?;
     let (changes, known) = plan(desk, names, holds, position, &routing).await?;
@@ -50,18 +59,26 @@ async fn change(
         println!("{}: {}", change.name, change.says);
     }
     asked.confirm(changes.iter().map(|change| change.skipped).sum())?;
+    let says: Vec<Value> = changes.iter().map(|change| json!({ "name": change.name, "says": change.says })).collect();
+    let verb = if position.is_some() { "checkpoint set" } else { "checkpoint forget" };
+    let operation = Operation::new(verb, &desk.config.stream.name, json!({ "position": position, "changes": says }));
+    let done = audit::record(&desk.config, log, operation, carry_out(desk, &changes, holds, known)).await;
+    done.map(|_| println!("Written and read back: {} of {}.", changes.len(), desk.config.stream.name))
+}
+
+/// Writes the entries and reads them back.
+async fn carry_out(desk: &Desk, changes: &[Change], holds: &mut [Hold], known: Vec<u64>) -> Result<Value, String> {
     for ((change, hold), known) in changes.iter().zip(holds).zip(known) {
         hold.write(known, change.to.as_ref()).await?;
     }
     let listed = desk.list().await?;
-    for change in &changes {
+    for change in changes {
         let found = listed.get(&change.name).map(|listed| &listed.stored);
         if found != change.to.as_ref() {
             return Err(format!("{}: what was written is not what is read back: look with `show`", change.name));
         }
     }
-    println!("Written and read back: {} of {}.", changes.len(), desk.config.stream.name);
-    Ok(())
+    Ok(json!({ "changed": changes.len() }))
 }
 
 /// What changes, and the newest sequence id of each partition that can be read.

@@ -12,11 +12,15 @@ use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 
 use bridge_common::checkpoint::{self, Listed};
-use bridge_common::cli;
-use bridge_common::config::{self, Config};
+use bridge_common::config::Config;
 use bridge_common::pulsar::{Client, ClientConfig};
 use bridge_common::shutdown::Exit;
 use clap::{Args, Subcommand};
+
+pub(crate) use plan::Name;
+
+use crate::audit::LogOptions;
+use crate::streams;
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -53,6 +57,8 @@ enum Verb {
         /// Do not ask
         #[arg(long)]
         yes: bool,
+        #[command(flatten)]
+        log: LogOptions,
     },
     /// Remove the checkpoints of source partitions
     ///
@@ -63,6 +69,8 @@ enum Verb {
         /// Do not ask
         #[arg(long)]
         yes: bool,
+        #[command(flatten)]
+        log: LogOptions,
     },
 }
 
@@ -102,10 +110,10 @@ pub(crate) async fn run(arguments: &Arguments) -> Exit {
     };
     let done = match &arguments.verb {
         Verb::Show { json } => show::run(&desk, *json).await,
-        Verb::Set { which, position, skip, yes } => {
-            change::run(&desk, which, Some(*position), Asked { yes: *yes, skip: *skip }).await
+        Verb::Set { which, position, skip, yes, log } => {
+            change::run(&desk, which, Some(*position), Asked { yes: *yes, skip: *skip }, log).await
         }
-        Verb::Forget { which, yes } => change::run(&desk, which, None, Asked { yes: *yes, skip: None }).await,
+        Verb::Forget { which, yes, log } => change::run(&desk, which, None, Asked { yes: *yes, skip: None }, log).await,
     };
     match done {
         Ok(()) => Exit::Clean,
@@ -117,8 +125,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Exit {
 }
 
 fn open(arguments: &Arguments) -> Result<Desk, String> {
-    let config =
-        config::load(&arguments.config, &arguments.stream, cli::environment()).map_err(|error| error.to_string())?;
+    let config = streams::load_one(&arguments.config, &arguments.stream)?;
     let client = Client::new(ClientConfig::of(&config.pulsar)).map_err(|error| error.to_string())?;
     let topic = config.checkpoint_topic().to_string();
     Ok(Desk { config, client, topic })

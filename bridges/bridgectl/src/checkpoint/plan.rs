@@ -7,18 +7,18 @@ use bridge_common::lane::{Checkpoint, Mark, Routing};
 
 /// A partition's name, taken apart: `bridge/<stream>/<cluster>/<topic>/<partition>[/g<generation>]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Name {
+pub(crate) struct Name {
     /// The topic or queue.
-    pub(super) topic: String,
+    pub(crate) topic: String,
     /// The partition.
-    pub(super) partition: u32,
+    pub(crate) partition: u32,
     /// The generation, 0 where the name has none.
-    pub(super) generation: u32,
+    pub(crate) generation: u32,
 }
 
 impl Name {
     /// Takes a name apart; `None` where it is none of a source partition.
-    pub(super) fn parse(name: &str) -> Option<Self> {
+    pub(crate) fn parse(name: &str) -> Option<Self> {
         let mut parts: Vec<&str> = name.strip_prefix("bridge/")?.split('/').collect();
         let generation = parts.last()?.strip_prefix('g').and_then(|text| text.parse().ok());
         if generation.is_some() {

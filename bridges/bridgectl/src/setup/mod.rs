@@ -1,6 +1,7 @@
 //! `bridgectl setup`: looks at what is there, plans what is missing, and does it.
 
 mod apply;
+mod difference;
 mod plan;
 mod report;
 #[cfg(test)]
@@ -10,11 +11,13 @@ mod wanted;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use bridge_common::admin::{Admin, AdminError};
+use bridge_common::admin::Admin;
 use bridge_common::config::{Config, Source};
 use bridge_common::shutdown::Exit;
 use clap::Args;
+use serde_json::{Value, json};
 
+use crate::audit::{self, LogOptions, Operation};
 use crate::{rabbitmq, streams};
 use plan::{Plan, plan};
 use wanted::{Wanted, wanted};
@@ -36,6 +39,8 @@ pub(crate) struct SetupArguments {
     /// Write JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    log: LogOptions,
 }
 
 /// Runs the verb. Every configuration is read and checked before the first server is asked.
@@ -50,7 +55,7 @@ pub(crate) async fn run(arguments: &SetupArguments) -> Exit {
     let mut whole = report::Report::default();
     let mut seen = BTreeSet::new();
     for (config, wanted) in &streams {
-        match set_up_all(config, wanted, arguments.dry_run).await {
+        match set_up(config, wanted, arguments).await {
             Ok((mut plan, rabbitmq)) => {
                 // Streams share namespaces and the checkpoint topic: what two dry runs would both do is shown once.
                 plan.changes.retain(|change| seen.insert(format!("{} {change}", config.pulsar.admin_url)));
@@ -76,28 +81,52 @@ fn prepare(arguments: &SetupArguments) -> Result<Vec<(Config, Wanted)>, String> 
     wanted.collect()
 }
 
-/// Pulsar first, so that a queue that starts to fill has somewhere to go.
-async fn set_up_all(config: &Config, wanted: &Wanted, dry_run: bool) -> Result<(Plan, Option<rabbitmq::Plan>), String> {
-    let plan = set_up(config, wanted, dry_run).await.map_err(|error| error.to_string())?;
-    let sources: Vec<_> = config.source.values().filter_map(Source::rabbitmq).collect();
-    if sources.is_empty() && config.setup.unroutable.is_empty() {
-        return Ok((plan, None));
+/// Brings what one stream needs to what is wanted, and gives what that took (or would take, in a dry run). Pulsar first, so
+/// that a queue that starts to fill has somewhere to go.
+async fn set_up(
+    config: &Config,
+    wanted: &Wanted,
+    arguments: &SetupArguments,
+) -> Result<(Plan, Option<rabbitmq::Plan>), String> {
+    let admin = Admin::new(&config.pulsar).map_err(|error| error.to_string())?;
+    let of_pulsar = plan(wanted, &apply::observe(&admin, wanted).await.map_err(|error| error.to_string())?);
+    let of_rabbitmq = set_up_rabbitmq(config, true).await?;
+    if arguments.dry_run {
+        return Ok((of_pulsar, of_rabbitmq));
     }
-    let rabbitmq = rabbitmq::set_up(&config.rabbitmq, sources, &config.setup.unroutable, dry_run).await?;
-    Ok((plan, Some(rabbitmq)))
+    // The log's own topic comes first: what follows is written there.
+    let log = config.operations_topic();
+    let (first, rest): (Vec<_>, Vec<_>) =
+        of_pulsar.changes.iter().partition(|change| change.is_about(&log.full_namespace(), &log));
+    for change in first {
+        apply::carry_out(&admin, change).await.map_err(|error| error.to_string())?;
+    }
+    let changes: Vec<Value> = of_pulsar.changes.iter().map(plan::Change::to_json).collect();
+    let queues = of_rabbitmq.iter().flat_map(|plan| &plan.changes).map(rabbitmq::Change::to_json);
+    let changes: Vec<Value> = changes.into_iter().chain(queues).collect();
+    let work = async {
+        for change in rest {
+            apply::carry_out(&admin, change).await.map_err(|error| error.to_string())?;
+        }
+        // Brokers learn of topic policies a moment after they are set: the plan must come out empty in the end.
+        apply::wait_until_in_effect(&admin, wanted).await.map_err(|error| error.to_string())?;
+        set_up_rabbitmq(config, false).await?;
+        Ok(json!({ "changed": changes.len() }))
+    };
+    if changes.is_empty() {
+        work.await?;
+    } else {
+        let operation = Operation::new("setup", &config.stream.name, json!({ "changes": changes }));
+        audit::record(config, &arguments.log, operation, work).await?;
+    }
+    Ok((of_pulsar, of_rabbitmq))
 }
 
-/// Brings one stream's part of Pulsar to what is wanted, and gives what that took. Brokers learn of topic policies a moment
-/// after they are set: the plan must come out empty in the end, or that is an error.
-async fn set_up(config: &Config, wanted: &Wanted, dry_run: bool) -> Result<Plan, AdminError> {
-    let admin = Admin::new(&config.pulsar)?;
-    let first = plan(wanted, &apply::observe(&admin, wanted).await?);
-    if dry_run {
-        return Ok(first);
+/// `None` where the stream has nothing in RabbitMQ.
+async fn set_up_rabbitmq(config: &Config, dry_run: bool) -> Result<Option<rabbitmq::Plan>, String> {
+    let sources: Vec<_> = config.source.values().filter_map(Source::rabbitmq).collect();
+    if sources.is_empty() && config.setup.unroutable.is_empty() {
+        return Ok(None);
     }
-    for change in &first.changes {
-        apply::carry_out(&admin, change).await?;
-    }
-    apply::wait_until_in_effect(&admin, wanted).await?;
-    Ok(first)
+    rabbitmq::set_up(&config.rabbitmq, sources, &config.setup.unroutable, dry_run).await.map(Some)
 }

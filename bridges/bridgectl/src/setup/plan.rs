@@ -7,6 +7,7 @@ use bridge_common::admin::TopicPolicy;
 use bridge_common::config::TopicName;
 use serde_json::{Value, json};
 
+use super::difference;
 use super::wanted::{Wanted, WantedTopic};
 
 /// What is there, of what is wanted.
@@ -53,10 +54,26 @@ impl ObservedTopic {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Change {
     CreateNamespace(String),
-    ForbidAutoCreation { namespace: String, from: Option<bool> },
-    CreateTopic { topic: TopicName, partitions: Option<u32> },
-    SetPolicy { topic: TopicName, policy: TopicPolicy, from: Option<Value>, to: Value },
-    UploadSchema { topic: TopicName, schema: String, replaces: bool },
+    ForbidAutoCreation {
+        namespace: String,
+        from: Option<bool>,
+    },
+    CreateTopic {
+        topic: TopicName,
+        partitions: Option<u32>,
+    },
+    SetPolicy {
+        topic: TopicName,
+        policy: TopicPolicy,
+        from: Option<Value>,
+        to: Value,
+    },
+    /// `replaces`: the newest version that is there.
+    UploadSchema {
+        topic: TopicName,
+        schema: String,
+        replaces: Option<String>,
+    },
 }
 
 /// What to do, in this order, and what only a person can settle.
@@ -144,7 +161,7 @@ fn plan_schema(topic: &TopicName, schema: &str, there: &ObservedTopic, plan: &mu
         newest => plan.changes.push(Change::UploadSchema {
             topic: topic.clone(),
             schema: schema.to_owned(),
-            replaces: newest.is_some(),
+            replaces: newest.map(|(_, text)| text.clone()),
         }),
     }
 }
@@ -195,9 +212,19 @@ fn remove_words(schema: &mut Value) {
 }
 
 impl Change {
+    /// Whether it is about this namespace or this topic.
+    pub(super) fn is_about(&self, namespace: &str, topic: &TopicName) -> bool {
+        match self {
+            Self::CreateNamespace(name) | Self::ForbidAutoCreation { namespace: name, .. } => name == namespace,
+            Self::CreateTopic { topic: name, .. }
+            | Self::SetPolicy { topic: name, .. }
+            | Self::UploadSchema { topic: name, .. } => name == topic,
+        }
+    }
+
     /// Whether it makes something new, as opposed to changing what is there.
     pub(super) fn creates(&self) -> bool {
-        matches!(self, Self::CreateNamespace(_) | Self::CreateTopic { .. } | Self::UploadSchema { replaces: false, .. })
+        matches!(self, Self::CreateNamespace(_) | Self::CreateTopic { .. } | Self::UploadSchema { replaces: None, .. })
     }
 
     /// As JSON: subject, what, from, to.
@@ -212,10 +239,19 @@ impl Change {
             }
             Self::SetPolicy { topic, policy, from, to } => (topic.to_string(), policy.name(), json!(from), to.clone()),
             Self::UploadSchema { topic, replaces, .. } => {
-                (topic.to_string(), "schema", json!(replaces), json!("the contract"))
+                (topic.to_string(), "schema", json!(replaces.is_some()), json!("the contract"))
             }
         };
-        json!({ "subject": subject, "what": what, "from": from, "to": to })
+        json!({ "subject": subject, "what": what, "from": from, "to": to, "differences": self.differences() })
+    }
+
+    /// What differs within it, line by line, where it has parts.
+    pub(super) fn differences(&self) -> Vec<String> {
+        match self {
+            Self::SetPolicy { from, to, .. } => difference::policy(from.as_ref(), to),
+            Self::UploadSchema { schema, replaces: Some(before), .. } => difference::schema(before, schema),
+            _ => Vec::new(),
+        }
     }
 }
 
@@ -238,7 +274,7 @@ impl fmt::Display for Change {
                 let from = or_unset(from.as_ref().map(Value::to_string));
                 write!(f, "~ topic {topic}: {} {from} -> {to}", policy.name())
             }
-            Self::UploadSchema { topic, replaces: true, .. } => {
+            Self::UploadSchema { topic, replaces: Some(_), .. } => {
                 write!(f, "~ topic {topic}: a new version of the schema, the contract")
             }
             Self::UploadSchema { topic, .. } => write!(f, "+ topic {topic}: the schema, the contract"),

@@ -1,5 +1,7 @@
 //! What `setup` says in the end.
 
+use std::io::IsTerminal;
+
 use bridge_common::shutdown::Exit;
 use serde_json::json;
 
@@ -10,6 +12,7 @@ use crate::rabbitmq;
 #[derive(Debug)]
 struct Line {
     text: String,
+    differences: Vec<String>,
     json: serde_json::Value,
     creates: bool,
 }
@@ -34,12 +37,14 @@ impl Report {
     pub(super) fn add(&mut self, stream: &str, plan: Plan, rabbitmq: Option<rabbitmq::Plan>) {
         let of_pulsar = plan.changes.iter().map(|change| Line {
             text: change.to_string(),
+            differences: change.differences(),
             json: change.to_json(),
             creates: change.creates(),
         });
         let rabbitmq = rabbitmq.unwrap_or_default();
         let of_rabbitmq = rabbitmq.changes.iter().map(|change| Line {
             text: format!("{change} (RabbitMQ)"),
+            differences: Vec::new(),
             json: change.to_json(),
             creates: change.creates(),
         });
@@ -58,7 +63,8 @@ impl Report {
         if as_json {
             println!("{:#}", self.json(dry_run));
         } else {
-            print!("{}", self.text(dry_run));
+            let text = self.text(dry_run);
+            print!("{}", if std::io::stdout().is_terminal() { coloured(&text) } else { text });
         }
     }
 
@@ -81,6 +87,7 @@ impl Report {
                     changed += 1
                 }
                 text += &format!("  {}\n", change.text);
+                text.extend(change.differences.iter().map(|line| format!("      {line}\n")));
             }
             for finding in &plan.findings {
                 findings += 1;
@@ -95,4 +102,15 @@ impl Report {
         text += &format!("{verb} {created}, {change} {changed}; {findings} for you to settle.\n");
         text
     }
+}
+
+/// The plan for a terminal: green is new, yellow is changed, red is lost or for a person.
+fn coloured(text: &str) -> String {
+    let line = |line: &str| match line.trim_start().chars().next() {
+        Some('+') => format!("\x1b[32m{line}\x1b[0m\n"),
+        Some('~') => format!("\x1b[33m{line}\x1b[0m\n"),
+        Some('-' | '!') => format!("\x1b[31m{line}\x1b[0m\n"),
+        _ => format!("{line}\n"),
+    };
+    text.lines().map(line).collect()
 }

@@ -36,14 +36,15 @@ pub(super) fn wanted(config: &Config, contract: Option<&str>) -> Result<Wanted, 
         |text| Contract::parse(text).map_err(|error| format!("the contract of {}: {error}", config.stream.name));
     let contract = contract.map(parsed).transpose()?;
     let contract = contract.as_ref().map(Contract::schema_json);
-    let (target, dead_letters, checkpoints) =
-        (config.target.topic.clone(), config.dead_letter_topic(), config.checkpoint_topic());
+    let (target, dead_letters, checkpoints, operations) =
+        (config.target.topic.clone(), config.dead_letter_topic(), config.checkpoint_topic(), config.operations_topic());
     let mut namespaces: BTreeSet<String> = config.setup.namespaces.iter().cloned().collect();
-    namespaces.extend([&target, &dead_letters, &checkpoints].map(TopicName::full_namespace));
+    namespaces.extend([&target, &dead_letters, &checkpoints, &operations].map(TopicName::full_namespace));
     let mut topics = BTreeMap::from([
         (target, target_topic(config, contract)),
         (dead_letters, dead_letter_topic(config)),
         (checkpoints, checkpoint_topic()),
+        (operations, operations_topic()),
     ]);
     for route in config.route.values() {
         namespaces.insert(route.topic.full_namespace());
@@ -84,6 +85,16 @@ fn checkpoint_topic() -> WantedTopic {
         (TopicPolicy::Retention, retention(-1, -1)),
         (TopicPolicy::InactiveTopics, never_cleaned_up()),
         (TopicPolicy::CompactionThreshold, json!(COMPACT_CHECKPOINTS_BYTES)),
+    ]);
+    WantedTopic { partitions: None, policies, schema: None }
+}
+
+/// Never compacted, and kept for ever: who changed what is worth most long afterwards.
+fn operations_topic() -> WantedTopic {
+    let policies = BTreeMap::from([
+        (TopicPolicy::Deduplication, json!(true)),
+        (TopicPolicy::Retention, retention(-1, -1)),
+        (TopicPolicy::InactiveTopics, never_cleaned_up()),
     ]);
     WantedTopic { partitions: None, policies, schema: None }
 }

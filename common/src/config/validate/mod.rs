@@ -57,8 +57,12 @@ fn check_stream(config: &Config, stream: &str) -> Result<(), Problem> {
 fn check_target(config: &Config) -> Result<(), Problem> {
     let target = &config.target;
     let (dead_letters, checkpoints) = (config.dead_letter_topic(), config.checkpoint_topic());
+    let operations = config.operations_topic();
     if dead_letters == target.topic {
         return refuse("dead_letters.topic", "is the target itself: choose another topic");
+    }
+    if [&target.topic, &dead_letters, &checkpoints].contains(&&operations) {
+        return refuse("fleet.operations_topic", format!("{operations} has another use already: choose another topic"));
     }
     if target.topic == checkpoints || dead_letters == checkpoints {
         let key = if target.topic == checkpoints { "target.topic" } else { "dead_letters.topic" };
@@ -101,7 +105,7 @@ fn check_limits(config: &Config) -> Result<(), Problem> {
     }
     in_range("health.stall_seconds", config.health.stall_seconds, 5, 3_600)?;
     in_range("shutdown.deadline_seconds", config.shutdown.deadline_seconds, 1, 600)?;
-    if let Some(url) = &config.fleet.url {
+    for url in &config.fleet.url {
         connections::check_url("fleet.url", url, &["http", "https"])?;
     }
     Ok(())

@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rdkafka::TopicPartitionList;
 use rdkafka::bindings as ffi;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::RDKafkaErrorCode;
 use tokio::sync::Notify;
 
@@ -60,9 +60,9 @@ impl State {
 }
 
 /// The queue of one assigned partition, split off from the consumer's.
-pub(super) struct Queue {
+pub(super) struct Queue<C: ConsumerContext + 'static = GroupContext> {
     handle: NonNull<ffi::rd_kafka_queue_t>,
-    consumer: Arc<GroupConsumer>,
+    consumer: Arc<BaseConsumer<C>>,
     topic: CString,
     partition: i32,
     wake: Arc<Notify>,
@@ -71,19 +71,19 @@ pub(super) struct Queue {
 }
 
 // SAFETY: librdkafka's queues may be used and destroyed from any thread; everything else in it is Send and Sync.
-unsafe impl Send for Queue {}
+unsafe impl<C: ConsumerContext + 'static> Send for Queue<C> {}
 // SAFETY: as above; `live` orders what may not happen at once.
-unsafe impl Sync for Queue {}
+unsafe impl<C: ConsumerContext + 'static> Sync for Queue<C> {}
 
 unsafe extern "C" fn on_nonempty(_client: *mut ffi::rd_kafka_t, opaque: *mut c_void) {
     // SAFETY: `opaque` is the `Notify` that `Queue` keeps alive until the callback has been taken off.
     unsafe { &*(opaque as *const Notify) }.notify_one();
 }
 
-impl Queue {
+impl<C: ConsumerContext + 'static> Queue<C> {
     /// Splits the partition's queue from the consumer's: from now on its messages come here only. To be called before
     /// the partition is assigned. `None` where librdkafka does not know the topic or partition.
-    pub(super) fn split(consumer: &Arc<GroupConsumer>, topic: &str, partition: i32) -> Option<Queue> {
+    pub(super) fn split(consumer: &Arc<BaseConsumer<C>>, topic: &str, partition: i32) -> Option<Self> {
         let topic = CString::new(topic).ok()?;
         let client = consumer.client().native_ptr();
         // SAFETY: the client lives as long as `consumer`; the handle is ours and is destroyed in `drop`.
@@ -96,7 +96,7 @@ impl Queue {
             ffi::rd_kafka_queue_cb_event_enable(handle.as_ptr(), Some(on_nonempty), opaque);
         }
         let consumer = Arc::clone(consumer);
-        Some(Queue {
+        Some(Self {
             handle,
             consumer,
             topic,
@@ -108,7 +108,7 @@ impl Queue {
     }
 
     /// The consumer the queue belongs to.
-    pub(super) fn consumer(&self) -> &GroupConsumer {
+    pub(super) fn consumer(&self) -> &BaseConsumer<C> {
         &self.consumer
     }
 
@@ -181,7 +181,7 @@ impl Queue {
     }
 }
 
-impl Drop for Queue {
+impl<C: ConsumerContext + 'static> Drop for Queue<C> {
     fn drop(&mut self) {
         self.disarm();
         // SAFETY: the handle is ours, used nowhere after this, and the client outlives it (`consumer` drops later).

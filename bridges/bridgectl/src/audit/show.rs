@@ -1,0 +1,185 @@
+//! `bridgectl operations`: what the operations log says.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bridge_common::config::unix_ms_of_rfc3339;
+use bridge_common::pulsar::{Client, ClientConfig, Error, ReaderStart, Refusal};
+use bridge_common::shutdown::Exit;
+use clap::Args;
+use serde_json::{Value, json};
+
+use crate::{streams, terminal};
+
+/// How long the next entry may take.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+#[derive(Debug, Args)]
+pub(crate) struct OperationsArguments {
+    /// Of these streams only
+    #[arg(value_name = "STREAM")]
+    streams: Vec<String>,
+    /// Of this verb only (`setup`, `checkpoint set`, `pause`, ...)
+    #[arg(long, value_name = "VERB")]
+    verb: Option<String>,
+    /// Since this time (RFC 3339), or for so long (`90s`, `15m`, `2h`, `7d`)
+    #[arg(long, value_name = "TIME", value_parser = terminal::parse_time)]
+    since: Option<u64>,
+    /// At most so many, the newest
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    limit: usize,
+    /// Directory of default.toml and the streams' own files
+    #[arg(long, value_name = "DIR", default_value = "config")]
+    config: PathBuf,
+    /// Write one JSON document, with the entries as they are
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the verb. Reads only.
+pub(crate) async fn run(arguments: &OperationsArguments) -> Exit {
+    let streams = match streams::load(&arguments.config, &arguments.streams) {
+        Ok(streams) => streams,
+        Err(problem) => {
+            eprintln!("bridgectl: {problem}");
+            return Exit::Config;
+        }
+    };
+    // Usually all streams have one log.
+    let mut logs = BTreeMap::new();
+    for (config, _) in &streams {
+        logs.entry((config.operations_topic().to_string(), config.pulsar.url.clone())).or_insert(&config.pulsar);
+    }
+    let (mut entries, mut exit) = (Vec::new(), Exit::Clean);
+    for ((topic, _), pulsar) in logs {
+        match read(&topic, &ClientConfig::of(pulsar)).await {
+            Ok(found) => entries.extend(found),
+            Err(problem) => {
+                eprintln!("bridgectl: {problem}");
+                exit = Exit::Fault;
+            }
+        }
+    }
+    let operations = chosen(operations(entries), arguments);
+    if arguments.json {
+        println!("{:#}", json!({ "version": 1, "operations": operations }));
+    } else {
+        print!("{}", table(&operations));
+    }
+    exit
+}
+
+async fn read(topic: &str, settings: &ClientConfig) -> Result<Vec<Value>, String> {
+    let client = Client::new(settings.clone()).map_err(|error| error.to_string())?;
+    let slow = |_| format!("{topic}: nothing came for {} s", PATIENCE.as_secs());
+    let opening = tokio::time::timeout(PATIENCE, client.open_reader(topic, ReaderStart::Earliest, false));
+    let mut reader = match opening.await.map_err(slow)? {
+        Err(Error::Refused { refusal: Refusal::TopicNotFound, .. }) => {
+            return Err(format!("{topic} is not there yet: `bridgectl setup` creates it"));
+        }
+        opened => opened.map_err(|error| error.to_string())?,
+    };
+    let end = tokio::time::timeout(PATIENCE, reader.last_message_id()).await.map_err(slow)?;
+    let Some(end) = end.map_err(|error| error.to_string())? else { return Ok(Vec::new()) };
+    let mut found = Vec::new();
+    loop {
+        let entry = tokio::time::timeout(PATIENCE, reader.next()).await.map_err(slow)?;
+        let entry = entry.map_err(|error| error.to_string())?;
+        // What somebody else wrote there is none of ours.
+        if let Ok(batch) = entry.batch() {
+            let values =
+                batch.messages().filter_map(|message| serde_json::from_slice::<Value>(message.ok()?.value).ok());
+            found.extend(values.filter(|value| value["operation"].is_string()));
+        }
+        if entry.id >= end {
+            return Ok(found);
+        }
+    }
+}
+
+/// Each operation once, in the order in which they began: the outcome where there is one, with the time of the intent as
+/// `began`.
+fn operations(entries: Vec<Value>) -> Vec<Value> {
+    let mut operations: BTreeMap<(String, String), Value> = BTreeMap::new();
+    let mut began: BTreeMap<String, String> = BTreeMap::new();
+    for mut entry in entries {
+        let text = |field: &str| entry[field].as_str().unwrap_or_default().to_owned();
+        let (id, at) = (text("operation"), text("at"));
+        let began = began.entry(id.clone()).or_insert(at).clone();
+        entry["began"] = began.clone().into();
+        operations.insert((began, id), entry);
+    }
+    operations.into_values().collect()
+}
+
+fn chosen(mut operations: Vec<Value>, arguments: &OperationsArguments) -> Vec<Value> {
+    operations.retain(|operation| {
+        let is_one_of = |wanted: &[String], field: &str| {
+            wanted.is_empty() || wanted.iter().any(|one| operation[field] == one.as_str())
+        };
+        let began = operation["began"].as_str().and_then(unix_ms_of_rfc3339);
+        is_one_of(&arguments.streams, "stream")
+            && is_one_of(arguments.verb.as_slice(), "verb")
+            && arguments.since.is_none_or(|since| began.is_some_and(|began| began >= since))
+    });
+    let beyond = operations.len().saturating_sub(arguments.limit);
+    operations.split_off(beyond)
+}
+
+fn table(operations: &[Value]) -> String {
+    let mut lines = vec![["BEGAN", "WHO", "VERB", "STREAM", "RESULT", "ARGUMENTS"].map(str::to_owned).to_vec()];
+    for operation in operations {
+        let text = |field: &str| operation[field].as_str().unwrap_or_default().to_owned();
+        let who = match (text("who"), text("account")) {
+            (who, account) if who == account => who,
+            (who, account) => format!("{who} ({account})"),
+        };
+        let result = match operation["result"].as_str() {
+            Some("failed") => format!("failed: {}", operation["detail"].as_str().unwrap_or_default()),
+            Some(result) => result.to_owned(),
+            None => "no end is known".to_owned(),
+        };
+        lines.push(vec![text("began"), who, text("verb"), text("stream"), result, short(&operation["arguments"])]);
+    }
+    terminal::table(&lines)
+}
+
+/// One line, however much there is.
+fn short(arguments: &Value) -> String {
+    const CHARS: usize = 120;
+    let text = arguments.to_string();
+    match text.char_indices().nth(CHARS) {
+        Some((end, _)) => format!("{}... (--json shows all)", &text[..end]),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(operation: &str, at: &str, more: Value) -> Value {
+        let mut entry = json!({ "operation": operation, "at": at, "who": "ada", "account": "r@h", "verb": "pause", "stream": "s", "arguments": {} });
+        for (field, value) in more.as_object().into_iter().flatten() {
+            entry[field] = value.clone();
+        }
+        entry
+    }
+
+    #[test]
+    fn an_operation_is_one_line_and_one_without_an_end_says_so() {
+        let entries = vec![
+            entry("a", "2026-01-01T00:00:00.000Z", json!({ "phase": "intent" })),
+            entry("b", "2026-01-01T00:00:01.000Z", json!({ "phase": "intent" })),
+            entry("a", "2026-01-01T00:00:02.000Z", json!({ "phase": "outcome", "result": "done" })),
+        ];
+        let found = operations(entries);
+        assert_eq!(found.len(), 2);
+        assert_eq!((&found[0]["operation"], &found[0]["began"]), (&json!("a"), &json!("2026-01-01T00:00:00.000Z")));
+        let text = table(&found);
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[1].contains("ada (r@h)") && lines[1].contains("done"), "{text}");
+        assert!(lines[2].contains("no end is known"), "{text}");
+    }
+}

@@ -1,0 +1,218 @@
+//! `bridgectl pause`, `resume` and `drain`: orders to every replica of a bridge, and a look whether they were carried out.
+
+mod seen;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use bridge_common::config::{Config, read_secret};
+use bridge_common::shutdown::Exit;
+use clap::Args;
+use serde_json::{Value, json};
+
+use crate::audit::{self, LogOptions, Operation};
+use crate::replicas::{Replica, replicas};
+use crate::{streams, terminal};
+use seen::{Wanted, is_done};
+
+/// How often it is looked whether an order was carried out.
+const PAUSE: Duration = Duration::from_millis(250);
+
+#[derive(Debug, Args)]
+pub(crate) struct PauseArguments {
+    /// Single source partitions, by their numbers; unset: the whole bridge
+    #[arg(long = "partition", value_name = "N", value_delimiter = ',')]
+    partitions: Vec<u32>,
+    /// Of this topic or queue only, where the stream has several
+    #[arg(long, value_name = "TOPIC", requires = "partitions")]
+    topic: Option<String>,
+    #[command(flatten)]
+    order: Order,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DrainArguments {
+    #[command(flatten)]
+    order: Order,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+}
+
+/// What all orders take.
+#[derive(Debug, Args)]
+struct Order {
+    /// The stream, by the name of its file in the configuration
+    stream: String,
+    /// The file that holds the token of the bridge's HTTP. Unset: http.token_file of the configuration
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// Seconds to wait until the order is carried out; 0: do not wait
+    #[arg(long, value_name = "N", default_value_t = 30)]
+    wait: u64,
+    /// Directory of default.toml and the streams' own files
+    #[arg(long, value_name = "DIR", default_value = "config")]
+    config: PathBuf,
+    /// Write JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    log: LogOptions,
+}
+
+/// What each replica has answered: its address, and its words; an error where it did not take the order.
+type Answers = Vec<(String, Result<String, String>)>;
+
+/// `bridgectl pause`.
+pub(crate) async fn pause(arguments: &PauseArguments) -> Exit {
+    let wanted = Wanted::Paused { topic: arguments.topic.clone(), partitions: arguments.partitions.clone() };
+    run("pause", &arguments.order, wanted, true).await
+}
+
+/// `bridgectl resume`.
+pub(crate) async fn resume(arguments: &PauseArguments) -> Exit {
+    let wanted = Wanted::Resumed { topic: arguments.topic.clone(), partitions: arguments.partitions.clone() };
+    run("resume", &arguments.order, wanted, true).await
+}
+
+/// `bridgectl drain`.
+pub(crate) async fn drain(arguments: &DrainArguments) -> Exit {
+    run("drain", &arguments.order, Wanted::Drained, arguments.yes).await
+}
+
+/// Without `yes` it asks first, when everything is known to be right.
+async fn run(verb: &'static str, order: &Order, wanted: Wanted, yes: bool) -> Exit {
+    let ready = streams::load_one(&order.config, &order.stream).and_then(|config| {
+        let token = token(&config, order)?;
+        Ok((config, token))
+    });
+    let (config, token) = match ready {
+        Ok(ready) => ready,
+        Err(problem) => {
+            eprintln!("bridgectl: {problem}");
+            return Exit::Config;
+        }
+    };
+    let what = format!("Every replica of {} leaves its sources until it is started again.", order.stream);
+    if let Err(problem) = terminal::confirm(&what, yes) {
+        eprintln!("bridgectl: {}: {problem}", order.stream);
+        return Exit::Fault;
+    }
+    match give(verb, &config, order, &wanted, &token).await {
+        Ok(()) => Exit::Clean,
+        Err(problem) => {
+            eprintln!("bridgectl: {}: {problem}", order.stream);
+            Exit::Fault
+        }
+    }
+}
+
+/// The token, from the file that was named, or as the bridge itself reads it.
+fn token(config: &Config, order: &Order) -> Result<String, String> {
+    let file = order.token_file.as_deref().or(config.http.token_file.as_deref());
+    let file = file.ok_or("orders want a token: name its file with --token-file, or set http.token_file")?;
+    let secret = read_secret(None, Some(file)).map_err(|error| error.to_string())?;
+    secret
+        .map(|secret| secret.expose().to_owned())
+        .ok_or_else(|| format!("{}: there is no token in it", file.display()))
+}
+
+/// Gives the order to every replica, and waits until it is carried out.
+async fn give(verb: &'static str, config: &Config, order: &Order, wanted: &Wanted, token: &str) -> Result<(), String> {
+    let query = wanted.query();
+    let addressed = replicas(config).await;
+    let arguments = json!({
+        "partitions": wanted.partitions(), "topic": wanted.topic(),
+        "replicas": addressed.iter().map(|(name, _)| name).collect::<Vec<_>>(),
+    });
+    let operation = Operation::new(verb, &order.stream, arguments);
+    let mut answers = Answers::new();
+    let work = async {
+        for (name, replica) in &addressed {
+            let answer = match replica {
+                Ok(replica) => answer(replica.post(verb, &query, token).await),
+                Err(problem) => Err(problem.clone()),
+            };
+            answers.push((name.clone(), answer));
+        }
+        let refused = answers.iter().filter(|(_, answer)| answer.is_err()).count();
+        let shown: Vec<Value> = answers.iter().map(|(name, answer)| answer_json(name, answer)).collect();
+        match refused {
+            0 => Ok(json!({ "answers": shown })),
+            _ => Err(format!("{refused} of {} replicas did not take the order: {}", shown.len(), json!(shown))),
+        }
+    };
+    let given = audit::record(config, &order.log, operation, work).await;
+    if answers.is_empty() {
+        return given.map(drop);
+    }
+    let done = wait_until_done(&addressed, wanted, Duration::from_secs(order.wait)).await;
+    show(order, &answers, &done);
+    let refused = answers.iter().filter(|(_, answer)| answer.is_err()).count();
+    match refused {
+        0 => done.map(drop),
+        _ => Err(format!("{refused} of {} replicas did not take the order; the others hold to it", answers.len())),
+    }
+}
+
+fn answer(answer: crate::replicas::Answer) -> Result<String, String> {
+    match answer {
+        Ok((202, words)) => Ok(words),
+        Ok((status, words)) => Err(format!("{status}: {words}")),
+        Err(problem) => Err(problem),
+    }
+}
+
+fn answer_json(name: &str, answer: &Result<String, String>) -> Value {
+    json!({ "address": name, "taken": answer.is_ok(), "answer": answer.as_ref().unwrap_or_else(|problem| problem) })
+}
+
+/// Whether all replicas that answer do what was wanted within this time; `false` where it was not waited for.
+async fn wait_until_done(
+    addressed: &[(String, Result<Replica, String>)],
+    wanted: &Wanted,
+    patience: Duration,
+) -> Result<bool, String> {
+    if patience.is_zero() {
+        return Ok(false);
+    }
+    let deadline = Instant::now() + patience;
+    loop {
+        let mut statuses = Vec::new();
+        for replica in addressed.iter().filter_map(|(_, replica)| replica.as_ref().ok()) {
+            if let Ok((200, text)) = replica.get("status").await {
+                statuses.push(serde_json::from_str::<Value>(&text).unwrap_or_default());
+            }
+        }
+        match is_done(wanted, &statuses) {
+            Ok(()) => return Ok(true),
+            Err(left) if Instant::now() > deadline => {
+                return Err(format!(
+                    "the order was taken, and not carried out within {} s: {left}",
+                    patience.as_secs()
+                ));
+            }
+            Err(_) => tokio::time::sleep(PAUSE).await,
+        }
+    }
+}
+
+fn show(order: &Order, answers: &Answers, done: &Result<bool, String>) {
+    if order.json {
+        let answers: Vec<Value> = answers.iter().map(|(name, answer)| answer_json(name, answer)).collect();
+        println!(
+            "{:#}",
+            json!({ "version": 1, "stream": order.stream, "replicas": answers, "done": *done == Ok(true) })
+        );
+        return;
+    }
+    for (name, answer) in answers {
+        match answer {
+            Ok(words) => println!("{name}: {words}"),
+            Err(problem) => println!("{name}: NOT TAKEN: {problem}"),
+        }
+    }
+    if *done == Ok(true) {
+        println!("done");
+    }
+}

@@ -1,0 +1,331 @@
+//! `redrive`: the dead letters that are meant, translated again and published.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use bridge_common::headers;
+use bridge_common::pipeline::again::{Again, Became};
+use bridge_common::pulsar::{Message, ReaderStart};
+use bridge_common::record::{Header, MessageId, Record};
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::letter::{Filter, Key, Letter};
+use super::publish::{Bench, Done, Job, note_twin, publish};
+use super::read::{Notes, Pass, end_of, messages, notes};
+use super::source::fetch;
+use super::twins::Twins;
+use super::{Desk, Which};
+use crate::audit::{self, LogOptions, Operation};
+use crate::terminal::{self, Progress};
+
+/// So many are published at once, and their records held: fewer where they are large.
+const AT_ONCE: usize = 16;
+const AT_ONCE_BYTES: usize = 32 << 20;
+
+/// How many that could not be told are named.
+const NAMED: usize = 20;
+
+/// A dead letter with what its record holds.
+struct Whole {
+    letter: Letter,
+    key: Option<Vec<u8>>,
+    value: Option<Vec<u8>>,
+    headers: Vec<(String, Option<Vec<u8>>)>,
+}
+
+/// What came of all of them.
+#[derive(Debug, Default)]
+struct Totals {
+    published: u64,
+    /// Sent by an earlier attempt.
+    were_there: u64,
+    twins: u64,
+    /// Those that still cannot be translated, by cause.
+    still: BTreeMap<&'static str, u64>,
+    /// Those that could not be told, and why; the first of them.
+    failed: u64,
+    named: Vec<String>,
+}
+
+/// What a run begins with.
+struct Plan {
+    notes: Notes,
+    /// Those that are meant, and not settled.
+    wanted: HashSet<Key>,
+    /// The end of the dead-letter topic before its notes were read.
+    read_to: Option<MessageId>,
+}
+
+/// Publishes them, once each.
+pub(super) async fn run(desk: &Desk, which: &Which, yes: bool, as_json: bool, log: &LogOptions) -> Result<(), String> {
+    let stream = &desk.config.stream.name;
+    let plan = plan(desk, &which.filter(stream)).await?;
+    let count = plan.wanted.len();
+    if count > 0 {
+        let what = format!("{count} dead letters of {stream} are translated again, and published out of order.");
+        terminal::confirm(&what, yes)?;
+    }
+    let arguments = json!({
+        "cause": which.causes, "since_ms": which.since, "until_ms": which.until, "partition": which.partition,
+        "positions": which.at.len(), "dead_letters": count,
+    });
+    let mut totals = Totals::default();
+    if count > 0 {
+        let operation = Operation::new("dead-letters redrive", stream, arguments);
+        let work = async {
+            let done = redrive(desk, plan, &mut totals, false).await;
+            done.map(|()| totals.to_json()).map_err(|problem| format!("{problem}; so far: {}", totals.to_json()))
+        };
+        audit::record(&desk.config, log, operation, work).await?;
+    }
+    totals.show(stream, as_json, "redriven")
+}
+
+/// Says what would become of them.
+pub(super) async fn dry_run(desk: &Desk, filter: &Filter, as_json: bool) -> Result<(), String> {
+    let plan = plan(desk, filter).await?;
+    let mut totals = Totals::default();
+    redrive(desk, plan, &mut totals, true).await?;
+    totals.show(&desk.config.stream.name, as_json, "would be redriven")
+}
+
+async fn plan(desk: &Desk, filter: &Filter) -> Result<Plan, String> {
+    let read_to = end_of(&desk.client, &desk.topic).await?;
+    let mut wanted = HashSet::new();
+    let notes = notes(&desk.client, &desk.topic, |letter| {
+        if filter.fits(letter) {
+            wanted.insert(letter.key());
+        }
+    })
+    .await?;
+    wanted.retain(|key| notes.get(key).is_none_or(|note| !note.state.is_final()));
+    Ok(Plan { notes, wanted, read_to })
+}
+
+/// One run: reads them again, a few at a time, and settles those.
+async fn redrive(desk: &Desk, plan: Plan, totals: &mut Totals, dry_run: bool) -> Result<(), String> {
+    if plan.wanted.is_empty() {
+        return Ok(());
+    }
+    let mut again = Again::new(&desk.config, desk.contract.as_deref(), &desk.client).await?;
+    let limit_bytes = max_message_bytes(desk, &again).await?;
+    let twins = twins(desk, &mut again, &plan, limit_bytes).await?;
+    let bench = Bench {
+        client: desk.client.clone(),
+        topic: desk.topic.clone(),
+        read_to: plan.read_to,
+        stream: desk.config.stream.name.clone(),
+        schema: again.schema().cloned(),
+        compression: again.compression(),
+    };
+    let all = plan.wanted.len() as u64;
+    let mut run = Run { desk, bench, again, twins, notes: plan.notes, limit_bytes, marks: HashMap::new(), dry_run };
+    let mut progress = Progress::new("redriving:");
+    let mut wanted = plan.wanted;
+    let mut pass = Pass::begin(&desk.client, &desk.topic, ReaderStart::Earliest).await?;
+    let mut batch: Vec<Whole> = Vec::new();
+    while let Some(entry) = pass.next().await? {
+        messages(&entry, |message| {
+            if let Some(letter) = Letter::of(&entry, message)
+                && wanted.remove(&letter.key())
+            {
+                batch.push(whole(letter, message));
+            }
+        })?;
+        let bytes: usize = batch.iter().map(|whole| whole.value.as_ref().map_or(0, Vec::len)).sum();
+        if batch.len() >= AT_ONCE || bytes >= AT_ONCE_BYTES {
+            run.settle(std::mem::take(&mut batch), totals).await?;
+            progress.at(all - wanted.len() as u64, Some(all));
+        }
+        if wanted.is_empty() {
+            break;
+        }
+    }
+    run.settle(batch, totals).await
+}
+
+/// What one message may take. Opens a producer, which publishes nothing.
+async fn max_message_bytes(desk: &Desk, again: &Again) -> Result<usize, String> {
+    let topic = match again.topics().first() {
+        Some((topic, 0)) => topic.clone(),
+        Some((topic, _)) => format!("{topic}-partition-0"),
+        None => return Err("the stream has no target".to_owned()),
+    };
+    let (out, _events) = mpsc::unbounded_channel();
+    let name = format!("bridgectl-look-{}-{}", std::process::id(), terminal::now_ms());
+    let opened = desk.client.open_producer(&topic, &name, again.schema(), out, 0).await;
+    let opened = opened.map_err(|error| error.to_string())?;
+    let limit_bytes = opened.max_message_bytes;
+    let _ = opened.producer.close().await;
+    Ok(limit_bytes)
+}
+
+/// The same events in the target, where several sources may bring one.
+async fn twins(desk: &Desk, again: &mut Again, plan: &Plan, limit_bytes: usize) -> Result<Twins, String> {
+    if desk.config.dedupe.key.is_none() {
+        return Ok(Twins::default());
+    }
+    let mut keys = HashSet::new();
+    let mut pass = Pass::begin(&desk.client, &desk.topic, ReaderStart::Earliest).await?;
+    while let Some(entry) = pass.next().await? {
+        let mut found = Vec::new();
+        messages(&entry, |message| {
+            let letter = Letter::of(&entry, message).filter(|letter| plan.wanted.contains(&letter.key()));
+            found.extend(letter.map(|letter| whole(letter, message)));
+        })?;
+        for whole in found {
+            // What cannot be told now is told when its turn comes.
+            if let Ok(Became::Message(message)) = translate(again, &whole, limit_bytes).await {
+                keys.extend(message.key);
+            }
+        }
+    }
+    Twins::look(&desk.client, &again.topics(), &keys).await
+}
+
+fn whole(letter: Letter, message: &Message<'_>) -> Whole {
+    Whole {
+        letter,
+        key: message.key.as_deref().map(<[u8]>::to_vec),
+        value: (!message.null_value).then(|| message.value.to_vec()),
+        headers: headers::headers(message.properties()).unwrap_or_default(),
+    }
+}
+
+async fn translate(again: &mut Again, whole: &Whole, limit_bytes: usize) -> Result<Became, String> {
+    let headers: Vec<Header<'_>> =
+        whole.headers.iter().map(|(name, value)| Header { name, value: value.as_deref() }).collect();
+    let record = Record {
+        offset: whole.letter.offset,
+        timestamp_ms: whole.letter.timestamp_ms,
+        key: whole.key.as_deref(),
+        value: whole.value.as_deref(),
+        headers: &headers,
+    };
+    again.translate(&whole.letter.source, &record, limit_bytes).await
+}
+
+/// A run under way.
+struct Run<'d> {
+    desk: &'d Desk,
+    bench: Bench,
+    again: Again,
+    twins: Twins,
+    notes: Notes,
+    limit_bytes: usize,
+    /// The ends of the target's topics, each taken before the first message of this run goes there.
+    marks: HashMap<String, Option<MessageId>>,
+    dry_run: bool,
+}
+
+impl Run<'_> {
+    /// Settles a few of them, at once.
+    async fn settle(&mut self, batch: Vec<Whole>, totals: &mut Totals) -> Result<(), String> {
+        let mut under_way = JoinSet::new();
+        for mut whole in batch {
+            if !whole.letter.is_whole() {
+                match fetch(&self.desk.config, &whole.letter).await {
+                    Ok(kept) => (whole.key, whole.value, whole.headers) = (kept.key, kept.value, kept.headers),
+                    Err(problem) => {
+                        totals.fail(problem);
+                        continue;
+                    }
+                }
+            }
+            let message = match translate(&mut self.again, &whole, self.limit_bytes).await {
+                Ok(Became::Message(message)) => message,
+                Ok(Became::Unfit { cause, .. }) => {
+                    *totals.still.entry(cause).or_default() += 1;
+                    continue;
+                }
+                Err(problem) => {
+                    totals.fail(format!("{}: {problem}", whole.letter.position()));
+                    continue;
+                }
+            };
+            let before = self.notes.get(&whole.letter.key()).cloned();
+            let twin = match self.desk.config.dedupe.key {
+                Some(_) => self.twins.of(message.key.as_deref(), &whole.letter.redrive_name()),
+                None => None,
+            };
+            match (twin, self.dry_run) {
+                (Some(_), true) => totals.twins += 1,
+                (None, true) => totals.published += 1,
+                (Some(topic), false) => match note_twin(&self.bench, &whole.letter, before.as_ref(), &topic).await {
+                    Ok(()) => totals.twins += 1,
+                    Err(problem) => totals.fail(problem),
+                },
+                (None, false) => {
+                    let mark = self.mark(&message.topic).await?;
+                    let job = Job { letter: whole.letter, before, message, key: whole.key, mark };
+                    let bench = self.bench.clone();
+                    under_way.spawn(async move { publish(&bench, &job).await });
+                }
+            }
+        }
+        for done in under_way.join_all().await {
+            match done {
+                Ok(Done::Published) => totals.published += 1,
+                Ok(Done::WasThere) => totals.were_there += 1,
+                Err(problem) => totals.fail(problem),
+            }
+        }
+        Ok(())
+    }
+
+    async fn mark(&mut self, topic: &str) -> Result<Option<MessageId>, String> {
+        if let Some(mark) = self.marks.get(topic) {
+            return Ok(*mark);
+        }
+        let mark = end_of(&self.desk.client, topic).await?;
+        self.marks.insert(topic.to_owned(), mark);
+        Ok(mark)
+    }
+}
+
+impl Totals {
+    fn fail(&mut self, problem: String) {
+        self.failed += 1;
+        if self.named.len() < NAMED {
+            self.named.push(problem);
+        }
+    }
+
+    fn to_json(&self) -> Value {
+        json!({
+            "redriven": self.published, "were_there": self.were_there, "twins": self.twins,
+            "still_broken": self.still, "failed": self.failed, "problems": self.named,
+        })
+    }
+
+    /// Prints it; an error where some are left.
+    fn show(&self, stream: &str, as_json: bool, verb: &str) -> Result<(), String> {
+        let still: u64 = self.still.values().sum();
+        if as_json {
+            let mut json = self.to_json();
+            json["version"] = 1.into();
+            json["stream"] = stream.into();
+            println!("{json:#}");
+        } else {
+            self.named.iter().for_each(|problem| println!("! {problem}"));
+            let there = if self.were_there > 0 {
+                format!(", {} of an earlier run found", self.were_there)
+            } else {
+                String::new()
+            };
+            let twins =
+                if self.twins > 0 { format!(", {} are there by another source", self.twins) } else { String::new() };
+            let causes: Vec<String> = self.still.iter().map(|(cause, count)| format!("{cause}: {count}")).collect();
+            let causes = if still > 0 { format!(" ({})", causes.join(", ")) } else { String::new() };
+            println!(
+                "{} {verb}{there}{twins}; {still} still broken{causes}, {} could not be told.",
+                self.published, self.failed
+            );
+        }
+        match still + self.failed {
+            0 => Ok(()),
+            left => Err(format!("{left} dead letters are left")),
+        }
+    }
+}

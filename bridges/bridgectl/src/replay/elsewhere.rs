@@ -1,0 +1,173 @@
+//! `--to`: a window of the source, published to another topic in the order of each source partition. Each has a producer name of
+//! its own, with the replay's name in it and the source's offsets as sequence ids; whoever goes on after a kill reads back what
+//! is there, and waits until what was pushed is seen.
+
+use std::sync::Arc;
+
+use bridge_common::config::rfc3339;
+use bridge_common::pulsar::ReaderStart;
+use serde_json::{Value, json};
+
+use super::publish::Held;
+use super::read::Records;
+use super::{Pace, ReplayArguments, say};
+use crate::audit::{self, Operation};
+use crate::terminal::{self, Progress, now_ms};
+use crate::verify::{self, Desk, Part};
+
+/// Offsets that are read at a time.
+const STEP: u64 = 2_000;
+
+/// What was done.
+#[derive(Debug, Default)]
+struct Done {
+    published: u64,
+    /// By an earlier run of this replay.
+    were_there: u64,
+    /// What cannot be translated, and is left out.
+    unfit: u64,
+}
+
+/// Asks, and publishes.
+pub(super) async fn run(desk: &Arc<Desk>, arguments: &ReplayArguments, topic: &str) -> Result<bool, String> {
+    let target = desk.config.target.topic.to_string();
+    let routes = desk.config.route.values().map(|route| route.topic.to_string());
+    let own =
+        routes.chain([target, desk.config.dead_letter_topic().to_string(), desk.config.checkpoint_topic().to_string()]);
+    if own.into_iter().any(|own| own == topic) {
+        return Err(format!("{topic} is the stream's own: --missing publishes into it what it lacks"));
+    }
+    let partitions = desk.client.partitions(topic).await.map_err(|error| error.to_string())?;
+    let id = arguments.id.clone().unwrap_or_else(|| verify::file_time(desk.now_ms));
+    let offsets: u64 = desk.parts.iter().map(|part| part.to - part.from).sum();
+    let stream = &desk.config.stream.name;
+    let mut document = json!({
+        "version": 1, "kind": "replay-to", "stream": stream, "range": desk.range, "topic": topic, "id": id, "offsets": offsets,
+        "published": 0,
+    });
+    if offsets == 0 || arguments.dry_run {
+        say(arguments, &document, &format!("{offsets} records at most; nothing was published"));
+        return Ok(true);
+    }
+    terminal::confirm(&format!("{offsets} records of {stream} at most are published to {topic}."), arguments.yes)?;
+    eprintln!("should it be interrupted: bridgectl replay {stream} --to {topic} --id {id}{}", window(desk, arguments));
+    let detail = json!({"topic": topic, "id": id, "range": desk.range, "offsets": offsets, "rate": arguments.rate});
+    let work = async {
+        let mut done = Done::default();
+        let result = publish(desk, arguments, topic, partitions, &id, &mut done).await;
+        let Done { published, were_there, unfit } = done;
+        let document = json!({"published": published, "were_there": were_there, "not_translated": unfit});
+        result.map(|()| document).map_err(|problem| format!("{problem} ({published} were published)"))
+    };
+    let result =
+        audit::record(&desk.config, &arguments.log, Operation::new("replay --to", stream, detail), work).await?;
+    let text = format!(
+        "{} records published to {topic}, {} were there, {} cannot be translated and were left out",
+        result["published"], result["were_there"], result["not_translated"]
+    );
+    if let (Value::Object(document), Value::Object(result)) = (&mut document, result) {
+        document.extend(result);
+    }
+    say(arguments, &document, &text);
+    Ok(true)
+}
+
+/// The same window, as it is asked for at another time.
+fn window(desk: &Desk, arguments: &ReplayArguments) -> String {
+    let range = &arguments.range;
+    let mut text: String = range.partition.iter().map(|partition| format!(" --partition {partition}")).collect();
+    if range.offsets.is_empty() {
+        text += &match desk.since_ms {
+            Some(since_ms) => format!(" --since {}", rfc3339(since_ms)),
+            None => " --since-start".to_owned(),
+        };
+        // What comes later belongs to no replay that was begun before.
+        return text + &format!(" --until {}", rfc3339(range.until.unwrap_or(desk.now_ms)));
+    }
+    for part in &desk.parts {
+        text += &format!(" --offsets {}={}-{}", part.source.partition, part.from, part.to);
+    }
+    text
+}
+
+async fn publish(
+    desk: &Desk,
+    arguments: &ReplayArguments,
+    topic: &str,
+    partitions: u32,
+    id: &str,
+    done: &mut Done,
+) -> Result<(), String> {
+    let all: u64 = desk.parts.iter().map(|part| part.to - part.from).sum();
+    let (mut pace, mut progress, mut before) = (Pace::new(arguments.rate), Progress::new("replaying:"), 0);
+    for part in desk.parts.iter().filter(|part| part.to > part.from) {
+        let topic = match partitions {
+            0 => topic.to_owned(),
+            partitions => format!("{topic}-partition-{}", part.source.partition % partitions),
+        };
+        let name = format!("{}/replay/{id}", part.name);
+        let replay = format!("{id}-{}", now_ms());
+        let mut held = Held::open(&desk.client, &topic, &name, desk.workshop.schema(), &replay).await?;
+        held.compression = desk.workshop.compression();
+        let from = match held.last() {
+            None => refuse_unknown(&mut held, &topic, part).await?,
+            Some(_) => {
+                let mut highest = None;
+                let mut stored = 0;
+                held.stored(ReaderStart::Earliest, |id| {
+                    stored += u64::from(highest < Some(id));
+                    highest = highest.max(Some(id));
+                })
+                .await?;
+                done.were_there += stored;
+                highest.map_or(part.from, |highest| highest + 1).max(part.from)
+            }
+        };
+        let mut is_checked = held.last().is_some();
+        let mut records = Records::open(desk, part, from).await?;
+        while records.position() < part.to {
+            let start = records.position();
+            let mut ready = records.read(start..part.to.min(start + STEP), |_| true).await?;
+            let count = ready.len();
+            ready.retain(|ready| !ready.is_dead_letter);
+            done.unfit += (count - ready.len()) as u64;
+            held.publish(&ready).await?;
+            if !is_checked && !ready.is_empty() {
+                is_checked = true;
+                must_deduplicate(&mut held, &topic).await?;
+            }
+            done.published += ready.len() as u64;
+            progress.at(before + records.position() - part.from, Some(all));
+            pace.published(ready.len() as u64).await;
+        }
+        held.settle().await?;
+        held.close().await;
+        before += part.to - part.from;
+    }
+    Ok(())
+}
+
+/// The broker knows nothing of the name. Where the topic holds something of it all the same, nothing tells what else was pushed.
+async fn refuse_unknown(held: &mut Held, topic: &str, part: &Part) -> Result<u64, String> {
+    let mut has_some = false;
+    held.stored(ReaderStart::Earliest, |_| has_some = true).await?;
+    match has_some {
+        false => Ok(part.from),
+        true => Err(format!(
+            "{topic} holds records of this replay, and the broker does not know their producer any more: without deduplication, or hours \
+             later, nothing can go on exactly once. Take another --id, and a topic that is empty"
+        )),
+    }
+}
+
+/// Without deduplication a kill would leave doubles, or holes: found out after the first batch.
+async fn must_deduplicate(held: &mut Held, topic: &str) -> Result<(), String> {
+    held.settle().await?;
+    held.reopen().await?;
+    match held.last() {
+        Some(_) => Ok(()),
+        None => Err(format!(
+            "{topic} has no deduplication, and this could not go on exactly once: turn it on for the topic or its namespace"
+        )),
+    }
+}

@@ -1,0 +1,389 @@
+//! The comparing core: what one source partition holds against what its lanes in the target hold, as both come in, in any
+//! order between them. Pure: planted faults show that it names them.
+//!
+//! Both sides are streams, and neither is kept. What the source has shown and the target has not yet waits with its digest;
+//! what the target has shown and the source has not yet, too; who reads sees to it that both stay few ([`Comparison::may_read`]).
+//! Beside them there is a bit for each offset that the source has shown, and one for each that the target has.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
+use std::ops::Range;
+
+use super::bits::Bits;
+use super::facts::{At, Counts, Digest, Expected, Fault, Finding, Mark, Observed, Place, Topic};
+use super::order::{Order, Step};
+
+/// How many stretches the range is told apart in, for the picture.
+pub(crate) const STRETCHES: usize = 120;
+
+/// How much is kept at most.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    /// One side stops being read when so many records wait for the other.
+    pub(crate) ahead: usize,
+    /// Digests of missing records that are kept.
+    pub(crate) kept: usize,
+    /// Findings of each fault that are named.
+    pub(crate) named: usize,
+}
+
+/// A record that the target has not shown yet.
+#[derive(Debug, Clone, Copy)]
+struct Waiting {
+    digest: Digest,
+    key: u128,
+    place: Place,
+    /// It lies among the dead letters, though it could be translated now.
+    is_dead: bool,
+    /// It was counted as missing already, as it waited for too long.
+    is_late: bool,
+    shown_ms: u64,
+}
+
+type Map<V> = HashMap<u64, V, BuildHasherDefault<OffsetHasher>>;
+
+/// Offsets are spread well enough by one multiplication.
+#[derive(Debug, Default)]
+pub(crate) struct OffsetHasher(u64);
+
+impl Hasher for OffsetHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
+    }
+
+    fn write_u64(&mut self, offset: u64) {
+        let mixed = (self.0 ^ offset).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = mixed ^ mixed >> 32;
+    }
+}
+
+/// One source partition, compared.
+#[derive(Debug)]
+pub(crate) struct Comparison {
+    /// The offsets that are compared; what the target holds of others is passed over.
+    pub(crate) range: Range<u64>,
+    /// Below this the source has shown everything.
+    source_at: u64,
+    bounds: Bounds,
+    waiting: Map<Waiting>,
+    early: Map<Observed>,
+    redriven: Map<Observed>,
+    shown: Bits,
+    found: Bits,
+    lanes: BTreeMap<Topic, Lane>,
+    pub(crate) counts: Counts,
+    pub(crate) findings: Vec<Finding>,
+    /// The faults, by the stretch of the range.
+    pub(crate) heat: Vec<[u32; 5]>,
+    /// The lowest and highest id of this partition that the target showed, whether or not it is in the range.
+    pub(crate) seen: Option<(u64, u64)>,
+}
+
+#[derive(Debug, Default)]
+struct Lane {
+    order: Order,
+    /// The first id that was read: below it nothing is known of what lies before.
+    first: Option<u64>,
+}
+
+impl Comparison {
+    pub(crate) fn new(range: Range<u64>, bounds: Bounds) -> Self {
+        Self {
+            source_at: range.start,
+            shown: Bits::from(range.start),
+            found: Bits::from(range.start),
+            range,
+            bounds,
+            waiting: Map::default(),
+            early: Map::default(),
+            redriven: Map::default(),
+            lanes: BTreeMap::new(),
+            counts: Counts::default(),
+            findings: Vec::new(),
+            heat: vec![[0; 5]; STRETCHES],
+            seen: None,
+        }
+    }
+
+    /// Whether more may be read: of the source, of the target. Never neither, but where both have shown everything.
+    pub(crate) fn may_read(&self) -> (bool, bool) {
+        let source = self.waiting.len() < self.bounds.ahead || !self.early.is_empty();
+        (source, self.early.len() < self.bounds.ahead || self.source_is_done())
+    }
+
+    pub(crate) fn source_is_done(&self) -> bool {
+        self.source_at >= self.range.end
+    }
+
+    /// Below this the source has shown everything.
+    pub(crate) fn source_at(&self) -> u64 {
+        self.source_at
+    }
+
+    /// Records that the target has not shown, dead letters left out.
+    pub(crate) fn unfound(&self) -> u64 {
+        let Counts { source, found, dead_letters, not_compared, twins, .. } = self.counts;
+        source - found - dead_letters - not_compared - twins - self.counts.of(Fault::Different)
+    }
+
+    /// The source has shown a record; they come by rising offsets.
+    pub(crate) fn expect(&mut self, expected: &Expected, now_ms: u64) {
+        let Expected { offset, place, digest, key } = *expected;
+        if !self.range.contains(&offset) || offset < self.source_at {
+            return;
+        }
+        self.pass(offset);
+        self.source_at = offset + 1;
+        self.counts.source += 1;
+        self.shown.insert(offset);
+        let waiting = Waiting { digest, key, place, is_dead: false, is_late: false, shown_ms: now_ms };
+        match self.early.remove(&offset) {
+            Some(observed) => self.settle(waiting, &observed),
+            // The target is behind, or the record is missing: where too many are, what comes now is most likely missing, too.
+            None if self.waiting.len() < self.bounds.kept => drop(self.waiting.insert(offset, waiting)),
+            None => {}
+        }
+    }
+
+    /// The source has no records below this offset but those that it has shown.
+    pub(crate) fn pass(&mut self, offset: u64) {
+        let offset = offset.min(self.range.end);
+        if offset <= self.source_at {
+            return;
+        }
+        let hole = self.source_at..offset;
+        self.source_at = offset;
+        if self.early.is_empty() {
+            return;
+        }
+        let mut extra: Vec<Observed> = match usize::try_from(hole.end - hole.start) {
+            Ok(length) if length <= self.early.len() => hole.filter_map(|id| self.early.remove(&id)).collect(),
+            _ => {
+                let within: Vec<u64> = self.early.keys().filter(|id| hole.contains(id)).copied().collect();
+                within.into_iter().filter_map(|id| self.early.remove(&id)).collect()
+            }
+        };
+        extra.sort_by_key(|observed| observed.id);
+        extra.iter().for_each(|observed| self.extra(observed));
+    }
+
+    /// The target has shown a message of this partition.
+    pub(crate) fn observe(&mut self, observed: &Observed) {
+        let id = observed.id;
+        let (low, high) = self.seen.unwrap_or((id, id));
+        self.seen = Some((low.min(id), high.max(id)));
+        // Dead letters are few: the first that is read says little of how far back was read.
+        if observed.mark == Mark::Lane && observed.place != Place::DeadLetters {
+            self.lanes.entry(observed.at.topic).or_default().first.get_or_insert(id);
+        }
+        if !self.range.contains(&id) {
+            return;
+        }
+        if observed.mark == Mark::Redriven {
+            if self.redriven.contains_key(&id) {
+                self.fault(Fault::Doubled, id, Some(observed.at), "redriven twice");
+            } else if self.redriven.len() < self.bounds.kept {
+                self.redriven.insert(id, *observed);
+            }
+            return;
+        }
+        if id >= self.source_at {
+            match self.early.contains_key(&id) {
+                true => self.fault(Fault::Doubled, id, Some(observed.at), "stored again"),
+                false => {
+                    self.note_order(observed);
+                    self.early.insert(id, *observed);
+                }
+            }
+            return;
+        }
+        match self.waiting.remove(&id) {
+            Some(waiting) if !waiting.is_dead => {
+                self.note_order(observed);
+                self.settle(waiting, observed);
+            }
+            Some(waiting) => {
+                self.waiting.insert(id, waiting);
+                self.fault(Fault::Doubled, id, Some(observed.at), "also among the dead letters");
+            }
+            None if self.found.contains(id) => self.fault(Fault::Doubled, id, Some(observed.at), "stored again"),
+            None if self.shown.contains(id) => {
+                self.note_order(observed);
+                self.found.insert(id);
+                self.counts.not_compared += 1;
+            }
+            None => self.extra(observed),
+        }
+    }
+
+    /// A record and a message under its offset.
+    fn settle(&mut self, waiting: Waiting, observed: &Observed) {
+        let id = observed.id;
+        self.found.insert(id);
+        if waiting.is_late {
+            self.counts.faults[Fault::Missing as usize] -= 1;
+        }
+        let same_content = waiting.digest == observed.digest;
+        match (waiting.place, observed.place) {
+            _ if !same_content => self.fault(Fault::Different, id, Some(observed.at), "another content"),
+            (expected, found) if expected == found && found == Place::DeadLetters => self.counts.dead_letters += 1,
+            (_, Place::DeadLetters) => {
+                self.counts.dead_letters += 1;
+                self.counts.translatable += 1;
+                // Whoever redrives it publishes what the digest says.
+                self.waiting.insert(id, Waiting { is_dead: true, is_late: false, ..waiting });
+            }
+            (expected, found) if expected == found => {
+                self.counts.found += 1;
+                self.counts.repaired += u64::from(observed.mark == Mark::Repaired);
+                self.counts.replayed += u64::from(observed.mark == Mark::Replayed);
+            }
+            _ => self.fault(Fault::Different, id, Some(observed.at), "in another topic than the routes say"),
+        }
+    }
+
+    fn extra(&mut self, observed: &Observed) {
+        // What does not belong there has no place in the order either.
+        let before = self.findings.len();
+        let is_it = |found: &Finding| found.fault == Fault::Reordered && found.at == Some(observed.at);
+        self.findings.retain(|finding| !is_it(finding));
+        self.counts.faults[Fault::Reordered as usize] -= (before - self.findings.len()) as u64;
+        self.fault(Fault::Extra, observed.id, Some(observed.at), "the source has no such record");
+    }
+
+    fn note_order(&mut self, observed: &Observed) {
+        if observed.mark != Mark::Lane {
+            return;
+        }
+        let order = &mut self.lanes.entry(observed.at.topic).or_default().order;
+        let steps = order.note(observed.id, observed.at);
+        self.disorder(steps);
+    }
+
+    fn disorder(&mut self, step: Option<Step>) {
+        if let Some(Step { id, at, is_early }) = step {
+            let detail = if is_early { "before records that come earlier" } else { "behind records that come later" };
+            self.fault(Fault::Reordered, id, Some(at), detail);
+        }
+    }
+
+    fn fault(&mut self, fault: Fault, offset: u64, at: Option<At>, detail: &'static str) {
+        self.counts.faults[fault as usize] += 1;
+        self.name(Finding { fault, offset, at, detail });
+    }
+
+    fn name(&mut self, finding: Finding) {
+        let span = self.range.end.saturating_sub(self.range.start).max(1);
+        let stretch = u128::from(finding.offset - self.range.start) * STRETCHES as u128 / u128::from(span);
+        self.heat[(stretch as usize).min(STRETCHES - 1)][finding.fault as usize] += 1;
+        let named = self.findings.iter().filter(|other| other.fault == finding.fault).count();
+        if named < self.bounds.named {
+            self.findings.push(finding);
+        }
+    }
+
+    /// Counts what has waited since before this time as missing, until it comes after all; `has_twin` as in [`Comparison::finish`].
+    pub(crate) fn overdue(&mut self, shown_before_ms: u64, has_twin: impl Fn(u128) -> bool) {
+        let is_overdue =
+            |waiting: &Waiting| !waiting.is_dead && !waiting.is_late && waiting.shown_ms <= shown_before_ms;
+        let mut late: Vec<u64> =
+            self.waiting.iter().filter(|(_, waiting)| is_overdue(waiting)).map(|(id, _)| *id).collect();
+        late.sort_unstable();
+        for id in late {
+            let Some(waiting) = self.waiting.get_mut(&id) else { continue };
+            if waiting.key != 0 && has_twin(waiting.key) {
+                self.waiting.remove(&id);
+                self.found.insert(id);
+                self.counts.twins += 1;
+            } else {
+                waiting.is_late = true;
+                self.fault(Fault::Missing, id, None, "not in time");
+            }
+        }
+    }
+
+    /// Forgets what lies below an offset: what the target shows of it from here on is passed over.
+    pub(crate) fn forget_below(&mut self, offset: u64) {
+        if offset > self.range.start {
+            self.range.start = offset;
+            self.shown.forget_below(offset);
+            self.found.forget_below(offset);
+            self.waiting.retain(|id, _| *id >= offset);
+            self.redriven.retain(|id, _| *id >= offset);
+        }
+    }
+
+    /// Whether every lane was read from before this range on: the first id that it showed lies below.
+    pub(crate) fn is_covered(&self) -> bool {
+        let mut lanes = self.lanes.values().filter_map(|lane| lane.first).peekable();
+        lanes.peek().is_some() && lanes.all(|first| first <= self.range.start)
+    }
+
+    /// Both sides have shown everything: what still waits is missing. `starts_late` says that the configuration does not
+    /// begin with the source's first record; `has_twin` whether another source has brought the event of a key.
+    pub(crate) fn finish(&mut self, starts_late: bool, has_twin: impl Fn(u128) -> bool) {
+        self.pass(self.range.end);
+        let orders: Vec<Step> = self.lanes.values_mut().filter_map(|lane| lane.order.finish()).collect();
+        orders.into_iter().for_each(|step| self.disorder(Some(step)));
+        self.settle_redriven();
+        let first = self.seen.map_or(u64::MAX, |(first, _)| first);
+        let unfound: Vec<(u64, u64)> = self.shown.without(&self.found).collect();
+        for id in unfound.into_iter().flat_map(|(low, high)| low..=high) {
+            let waiting = self.waiting.get(&id);
+            if waiting.is_some_and(|waiting| waiting.key != 0 && has_twin(waiting.key)) {
+                self.counts.twins += 1;
+                self.found.insert(id);
+            } else if starts_late && id < first {
+                self.counts.before_start += 1;
+                self.found.insert(id);
+            } else if !waiting.is_some_and(|waiting| waiting.is_late) {
+                let is_behind = self.seen.is_none_or(|(_, last)| id > last);
+                let detail = if is_behind { "behind everything that is there" } else { "not there" };
+                self.fault(Fault::Missing, id, None, detail);
+            }
+        }
+        self.findings.sort_by_key(|finding| (finding.fault, finding.offset, finding.at));
+    }
+
+    /// What was published after a fix of contract or code: of a dead letter it is no double.
+    fn settle_redriven(&mut self) {
+        let mut redriven: Vec<Observed> = std::mem::take(&mut self.redriven).into_values().collect();
+        redriven.sort_by_key(|observed| observed.id);
+        for observed in redriven {
+            let id = observed.id;
+            match self.waiting.remove(&id) {
+                Some(waiting) if waiting.is_dead && waiting.digest == observed.digest => self.counts.redriven += 1,
+                Some(waiting) if waiting.is_dead => {
+                    self.fault(Fault::Different, id, Some(observed.at), "redriven with another content");
+                    self.counts.dead_letters -= 1;
+                }
+                // Its dead letter is gone.
+                Some(waiting) => {
+                    self.settle(waiting, &observed);
+                    self.counts.redriven += 1;
+                }
+                None if self.found.contains(id) => {
+                    self.fault(Fault::Doubled, id, Some(observed.at), "redriven, and stored before");
+                }
+                None if self.shown.contains(id) => {
+                    self.found.insert(id);
+                    self.counts.not_compared += 1;
+                }
+                None => self.extra(&observed),
+            }
+        }
+    }
+
+    /// The missing records, as ranges of offsets with their ends included. Only after [`Comparison::finish`].
+    pub(crate) fn missing(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        self.shown.without(&self.found)
+    }
+}
+
+#[cfg(test)]
+#[path = "compare_tests.rs"]
+mod tests;

@@ -1,0 +1,199 @@
+//! Reads both sides and compares: threads for the source, which translate again, and a task for each partition of the
+//! target. Neither side runs away from the other by more than the comparison may keep.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bridge_common::pulsar::ReaderStart;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::compare::{Bounds, Comparison};
+use super::desk::Desk;
+use super::keys::Keys;
+use super::others::Others;
+use super::{source, target};
+
+/// Records that one side may be ahead of the other, over all partitions; and digests of missing ones that are kept.
+const AHEAD_RECORDS: usize = 400_000;
+const KEPT_RECORDS: usize = 1_500_000;
+/// What was published earlier than the source's stamp of it is looked for this much earlier: clocks differ.
+const MARGIN_SECONDS: u64 = 600;
+/// How often whoever waits looks again.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// What all readers share.
+pub(crate) struct Shared {
+    pub(crate) desk: Arc<Desk>,
+    pub(crate) comparisons: Vec<Mutex<Comparison>>,
+    pub(crate) keys: Mutex<Keys>,
+    pub(crate) others: Mutex<Others>,
+    pub(crate) source_records: AtomicU64,
+    pub(crate) target_messages: AtomicU64,
+    /// Nothing more is wanted.
+    pub(crate) stop: AtomicBool,
+}
+
+impl Shared {
+    pub(crate) fn comparison(&self, part: usize) -> MutexGuard<'_, Comparison> {
+        self.comparisons[part].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn keys(&self) -> MutexGuard<'_, Keys> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn others(&self) -> MutexGuard<'_, Others> {
+        self.others.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a reader tells.
+pub(crate) enum Told {
+    /// A partition of the target was read to the end that it had.
+    Reached,
+    /// One of the source's threads has shown everything.
+    Shown,
+    /// It cannot go on.
+    Failed(String),
+}
+
+/// How a run goes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Settings {
+    /// Findings of each fault that are named, for each partition.
+    pub(crate) named: usize,
+    /// How long records may be on their way.
+    pub(crate) lag: Duration,
+    /// Whether the ranges have no end.
+    pub(crate) follows: bool,
+}
+
+/// A run under way.
+pub(crate) struct Run {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) told: mpsc::UnboundedReceiver<Told>,
+    threads: usize,
+    tasks: usize,
+    pub(crate) began: Instant,
+    _target: target::Tasks,
+}
+
+impl Run {
+    /// Starts reading, the target from its beginning or from about where the range begins.
+    pub(crate) fn start(desk: &Arc<Desk>, settings: &Settings, from_beginning: bool) -> Result<Self, String> {
+        let parts = desk.parts.len().max(1);
+        let bounds = Bounds { ahead: AHEAD_RECORDS / parts, kept: KEPT_RECORDS / parts, named: settings.named };
+        let range = |part: &super::desk::Part| part.from..if settings.follows { u64::MAX } else { part.to };
+        let shared = Arc::new(Shared {
+            comparisons: desk.parts.iter().map(|part| Mutex::new(Comparison::new(range(part), bounds))).collect(),
+            desk: Arc::clone(desk),
+            keys: Mutex::new(Keys::new(desk)),
+            others: Mutex::new(Others::default()),
+            source_records: AtomicU64::new(0),
+            target_messages: AtomicU64::new(0),
+            stop: AtomicBool::new(false),
+        });
+        let (tell, told) = mpsc::unbounded_channel();
+        let start = match desk.since_ms.filter(|_| !from_beginning) {
+            None => ReaderStart::Earliest,
+            Some(since_ms) => {
+                let ago = crate::terminal::now_ms().saturating_sub(since_ms) / 1000 + MARGIN_SECONDS;
+                u32::try_from(ago).map_or(ReaderStart::Earliest, ReaderStart::SecondsAgo)
+            }
+        };
+        let tasks = target::Tasks::start(&shared, start, &tell);
+        let threads = source::start(&shared, &tell)?;
+        Ok(Self { shared, told, threads, tasks: desk.topics.len(), began: Instant::now(), _target: tasks })
+    }
+
+    /// Waits until both sides have shown all that they held when it began, and what was on its way then has come, or has
+    /// had its time.
+    pub(crate) async fn all_shown(&mut self, lag: Duration) -> Result<(), String> {
+        while self.threads > 0 || self.tasks > 0 {
+            match self.told.recv().await {
+                Some(Told::Reached) => self.tasks -= 1,
+                Some(Told::Shown) => self.threads -= 1,
+                Some(Told::Failed(problem)) => return Err(problem),
+                None => return Err("a reader has ended without a word".to_owned()),
+            }
+        }
+        let deadline = self.began + lag;
+        while Instant::now() < deadline && self.unfound() > 0 {
+            if let Ok(Some(Told::Failed(problem))) = tokio::time::timeout(LOOK, self.told.recv()).await {
+                return Err(problem);
+            }
+        }
+        Ok(())
+    }
+
+    fn unfound(&self) -> u64 {
+        (0..self.shared.comparisons.len()).map(|part| self.shared.comparison(part).unfound()).sum()
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+/// What a finished run gives.
+pub(crate) struct Outcome {
+    pub(crate) comparisons: Vec<Comparison>,
+    pub(crate) keys: Keys,
+    pub(crate) others: Others,
+    pub(crate) elapsed: Duration,
+    pub(crate) target_messages: u64,
+    pub(crate) from_beginning: bool,
+}
+
+/// Shows how far a run is, until it is aborted; `None` where nobody looks.
+pub(crate) type Watch<'w> = &'w dyn Fn(&Arc<Shared>) -> Option<JoinHandle<()>>;
+
+/// Compares the ranges of the desk, once. Where something is not found among what was published since the range began, the
+/// target is read from its beginning before it is called missing.
+pub(crate) async fn compare(desk: &Arc<Desk>, settings: &Settings, watch: Watch<'_>) -> Result<Outcome, String> {
+    let began = Instant::now();
+    let mut from_beginning = desk.since_ms.is_none();
+    loop {
+        let mut run = Run::start(desk, settings, from_beginning)?;
+        let watching = watch(&run.shared);
+        let shown = run.all_shown(settings.lag).await;
+        if let Some(watching) = watching {
+            watching.abort();
+            let _ = watching.await;
+        }
+        shown?;
+        let shared = Arc::clone(&run.shared);
+        drop(run);
+        let keys = std::mem::take(&mut *shared.keys());
+        let comparisons: Vec<Comparison> = (0..shared.comparisons.len())
+            .map(|part| {
+                let empty = Comparison::new(0..0, Bounds { ahead: 0, kept: 0, named: 0 });
+                let mut comparison = std::mem::replace(&mut *shared.comparison(part), empty);
+                comparison.finish(desk.starts_late, |key| keys.contains(key));
+                comparison
+            })
+            .collect();
+        let lacks = |comparison: &Comparison| {
+            let lacking = comparison.counts.of(super::facts::Fault::Missing) + comparison.counts.before_start;
+            lacking > 0 && !comparison.is_covered()
+        };
+        if !from_beginning && comparisons.iter().any(lacks) {
+            eprintln!(
+                "some records are not among what was published since then: reading the target from its beginning"
+            );
+            from_beginning = true;
+            continue;
+        }
+        let others = std::mem::take(&mut *shared.others());
+        let target_messages = shared.target_messages.load(Ordering::Relaxed);
+        return Ok(Outcome { comparisons, keys, others, elapsed: began.elapsed(), target_messages, from_beginning });
+    }
+}

@@ -1,0 +1,163 @@
+//! Which records are compared: by time, by offsets, or all that there are.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use bridge_common::config::{Start, rfc3339};
+use bridge_common::source::SourceError;
+use bridge_common::source::kafka::KafkaTopic;
+use clap::Args;
+
+use crate::terminal::parse_time;
+
+/// The range, as it is asked for on the command line.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct RangeArguments {
+    /// Records from this time on, by the source's time stamps: RFC 3339, or how long ago ("90s", "15m", "6h", "2d")
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub(crate) since: Option<u64>,
+    /// Records before this time; all there are now where it is left out
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub(crate) until: Option<u64>,
+    /// All records that the source has, from where the configuration starts
+    #[arg(long, conflicts_with = "since")]
+    pub(crate) since_start: bool,
+    /// Offsets of one partition, PARTITION=FROM-TO, TO not included ("3=100-250", "3=100-"); may be repeated, and leaves other
+    /// partitions out
+    #[arg(long, value_name = "RANGE", value_parser = parse_offsets, conflicts_with_all = ["since", "until", "since_start"])]
+    pub(crate) offsets: Vec<Offsets>,
+    /// Only this partition of the source; may be repeated
+    #[arg(long, value_name = "N", conflicts_with = "offsets")]
+    pub(crate) partition: Vec<u32>,
+}
+
+/// Offsets of one partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Offsets {
+    pub(crate) partition: u32,
+    pub(crate) from: u64,
+    /// Not included; `None`: to the end.
+    pub(crate) to: Option<u64>,
+}
+
+/// How far back is looked where nothing is said.
+const HOUR_MS: u64 = 3_600_000;
+
+impl RangeArguments {
+    /// The time from which on records are compared; `None` where offsets are.
+    pub(crate) fn since_ms(&self, now_ms: u64) -> Option<u64> {
+        match (self.since, self.since_start || !self.offsets.is_empty()) {
+            (Some(since_ms), _) => Some(since_ms),
+            (None, true) => None,
+            (None, false) => Some(now_ms.saturating_sub(HOUR_MS)),
+        }
+    }
+
+    /// What is compared, in words.
+    pub(crate) fn words(&self, now_ms: u64) -> String {
+        let until = self.until.map_or_else(|| "now".to_owned(), rfc3339);
+        match self.since_ms(now_ms) {
+            Some(since_ms) => format!("{} to {until}", rfc3339(since_ms)),
+            None if self.since_start => format!("the beginning to {until}"),
+            None => "the given offsets".to_owned(),
+        }
+    }
+
+    /// The offsets of a topic's partitions that are compared; partitions that are left out are not in it. Asks the brokers,
+    /// and blocks.
+    ///
+    /// # Errors
+    /// What the brokers say, or a partition that there is not.
+    pub(crate) fn resolve(
+        &self,
+        topic: &KafkaTopic,
+        start: &Start,
+        now_ms: u64,
+    ) -> Result<BTreeMap<u32, Range<u64>>, String> {
+        let named = self.partition.iter().chain(self.offsets.iter().map(|offsets| &offsets.partition));
+        if let Some(partition) = named.copied().find(|partition| *partition >= topic.partitions()) {
+            let topic_name = topic.partition(0).topic;
+            return Err(format!(
+                "{topic_name} has {} partitions, and none with the number {partition}",
+                topic.partitions()
+            ));
+        }
+        let mut ranges = BTreeMap::new();
+        for partition in 0..topic.partitions() {
+            let is_left_out = !self.partition.is_empty() && !self.partition.contains(&partition);
+            let offsets = self.offsets.iter().find(|offsets| offsets.partition == partition);
+            if is_left_out || !self.offsets.is_empty() && offsets.is_none() {
+                continue;
+            }
+            let range = self.resolve_one(topic, partition, offsets, now_ms).map_err(|error| super::words(&error))?;
+            let first = first_mirrored(topic, partition, start).map_err(|error| super::words(&error))?;
+            let from = range.start.max(first);
+            ranges.insert(partition, from..range.end.max(from));
+        }
+        Ok(ranges)
+    }
+
+    fn resolve_one(
+        &self,
+        topic: &KafkaTopic,
+        partition: u32,
+        offsets: Option<&Offsets>,
+        now_ms: u64,
+    ) -> Result<Range<u64>, SourceError> {
+        let (low, high) = topic.watermarks(partition)?;
+        if let Some(Offsets { from, to, .. }) = offsets {
+            return Ok((*from).clamp(low, high)..to.unwrap_or(high).min(high));
+        }
+        let at =
+            |time_ms: u64| topic.first_since(partition, time_ms).map(|offset| offset.unwrap_or(high).clamp(low, high));
+        let from = self.since_ms(now_ms).map_or(Ok(low), at)?;
+        let to = self.until.map_or(Ok(high), at)?;
+        Ok(from..to)
+    }
+}
+
+/// The first record that a bridge of this configuration mirrors, as far as the configuration says so.
+fn first_mirrored(topic: &KafkaTopic, partition: u32, start: &Start) -> Result<u64, SourceError> {
+    match start {
+        Start::Earliest | Start::Latest => Ok(0),
+        Start::Time(time_ms) => match topic.first_since(partition, *time_ms)? {
+            Some(offset) => Ok(offset),
+            None => topic.watermarks(partition).map(|(_, high)| high),
+        },
+        Start::Offsets(offsets) => Ok(offsets.get(&partition).copied().unwrap_or(0)),
+    }
+}
+
+fn parse_offsets(text: &str) -> Result<Offsets, String> {
+    let parsed = || {
+        let (partition, range) = text.split_once('=')?;
+        let (from, to) = range.split_once('-')?;
+        let to = if to.is_empty() { None } else { Some(to.parse().ok()?) };
+        Some(Offsets { partition: partition.parse().ok()?, from: from.parse().ok()?, to })
+    };
+    let offsets = parsed().ok_or_else(|| "write PARTITION=FROM-TO, such as 3=100-250, or 3=100-".to_owned())?;
+    match offsets.to {
+        Some(to) if to < offsets.from => Err(format!("{to} lies before {}", offsets.from)),
+        _ => Ok(offsets),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offsets_are_read_and_mistakes_explained() {
+        assert_eq!(parse_offsets("3=100-250"), Ok(Offsets { partition: 3, from: 100, to: Some(250) }));
+        assert_eq!(parse_offsets("3=100-"), Ok(Offsets { partition: 3, from: 100, to: None }));
+        assert!(parse_offsets("3=250-100").unwrap_err().contains("before"));
+        assert!(parse_offsets("100-250").is_err());
+    }
+
+    #[test]
+    fn the_last_hour_is_compared_where_nothing_is_said() {
+        let arguments = RangeArguments::default();
+        assert_eq!(arguments.since_ms(HOUR_MS + 5), Some(5));
+        assert_eq!(RangeArguments { since_start: true, ..arguments }.since_ms(HOUR_MS), None);
+    }
+}
