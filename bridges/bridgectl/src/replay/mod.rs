@@ -95,7 +95,7 @@ pub(crate) async fn run(arguments: &ReplayArguments) -> Exit {
 }
 
 fn parse_topic(text: &str) -> Result<TopicName, String> {
-    text.parse().map_err(|error| format!("{error}"))
+    text.parse()
 }
 
 /// A part of a producer's name.
