@@ -95,7 +95,8 @@ impl Bodies {
 
     /// The body that carries this mark, until the next is asked for.
     pub(crate) fn body(&mut self, mark: Mark) -> &[u8] {
-        let which = (mark.sequence as usize).wrapping_mul(5).wrapping_add(mark.partition as usize) % self.templates.len();
+        let which =
+            (mark.sequence as usize).wrapping_mul(5).wrapping_add(mark.partition as usize) % self.templates.len();
         let body = &mut self.templates[which];
         body[self.mark_at..self.mark_at + Mark::LENGTH].copy_from_slice(mark.text().as_bytes());
         body
@@ -183,7 +184,9 @@ pub(crate) fn avro_event(json: &[u8], schema: &Value) -> Result<Avro> {
             ("schema_version", found) => Avro::Int(found.as_i64().unwrap_or(1) as i32),
             ("attempt", _) => Avro::Long(3),
             ("region", _) => Avro::String("us-south-2".to_owned()),
-            ("idempotency_key" | "parent_event_id" | "job_id" | "tags", Value::Null) => Avro::Union(0, Box::new(Avro::Null)),
+            ("idempotency_key" | "parent_event_id" | "job_id" | "tags", Value::Null) => {
+                Avro::Union(0, Box::new(Avro::Null))
+            }
             ("tags", tags) => {
                 let tags = tags.as_array().into_iter().flatten().map(text).collect();
                 Avro::Union(1, Box::new(Avro::Array(tags)))

@@ -135,14 +135,22 @@ async fn run(arguments: RunArguments) -> Result<()> {
         contenders: arguments.contenders,
         out: arguments.out,
     };
+    let mut failed = 0;
     for (at, scenario) in chosen.iter().enumerate() {
         println!("[{}/{}] {}", at + 1, chosen.len(), scenario.name);
         match scenario.run(&bench).await {
-            Ok(results) => results.write(&bench.out)?,
-            Err(error) => println!("    FAILED: {error}"),
+            Ok(results) => {
+                failed += results.failures();
+                results.write(&bench.out)?;
+            }
+            Err(error) => {
+                failed += 1;
+                println!("    FAILED: {error}");
+            }
         }
     }
-    report::write(&bench.out)
+    report::write(&bench.out)?;
+    if failed == 0 { Ok(()) } else { Err(format!("{failed} runs have failed: see above").into()) }
 }
 
 /// The scenarios that these names mean.

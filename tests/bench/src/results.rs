@@ -79,6 +79,11 @@ impl Results {
         }
     }
 
+    /// How many runs have failed.
+    pub(crate) fn failures(&self) -> usize {
+        self.entries.iter().map(|entry| entry.failures.len()).sum()
+    }
+
     /// Writes the scenario's file; contenders of an earlier run that had no turn in this one stay.
     pub(crate) fn write(mut self, directory: &Path) -> Result<()> {
         let path = directory.join(&self.scenario).with_extension("json");
@@ -106,11 +111,13 @@ pub(crate) fn read(directory: &Path, scenario: &str) -> Option<Results> {
 
 fn commit() -> String {
     let git = |arguments: &[&str]| {
-        let output = Command::new("git").args(arguments).current_dir(bridge_tests::stack::repository()).output().ok()?;
+        let output =
+            Command::new("git").args(arguments).current_dir(bridge_tests::stack::repository()).output().ok()?;
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
     };
     let commit = git(&["rev-parse", "--short", "HEAD"]).unwrap_or_else(|| "unknown".to_owned());
-    let has_changes = git(&["status", "--porcelain", "--untracked-files=no"]).is_some_and(|changes| !changes.is_empty());
+    let has_changes =
+        git(&["status", "--porcelain", "--untracked-files=no"]).is_some_and(|changes| !changes.is_empty());
     if has_changes { format!("{commit}+") } else { commit }
 }
 

@@ -68,7 +68,7 @@ impl Contender {
 
 impl fmt::Display for Contender {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        f.pad(self.name())
     }
 }
 
@@ -153,7 +153,9 @@ impl Contender {
         match self {
             Self::Bridge | Self::ReadOnly => true,
             Self::PlainLoop => is_kafka,
-            Self::PulsarIo | Self::PulsarIoOnce => matches!(job.form, Form::Sized(_) | Form::ConfluentSame) || !is_kafka,
+            Self::PulsarIo | Self::PulsarIoOnce => {
+                matches!(job.form, Form::Sized(_) | Form::ConfluentSame) || !is_kafka
+            }
             Self::WriteOnly => is_kafka && matches!(job.form, Form::Sized(_)),
         }
     }

@@ -89,7 +89,14 @@ impl Translate {
 }
 
 /// Mirrors until it is killed.
-pub(crate) async fn run(brokers: &str, topic: &str, group: &str, pulsar_url: &str, target: &str, form: &str) -> Result<()> {
+pub(crate) async fn run(
+    brokers: &str,
+    topic: &str,
+    group: &str,
+    pulsar_url: &str,
+    target: &str,
+    form: &str,
+) -> Result<()> {
     let translate = Translate::new(form)?;
     let consumer: StreamConsumer = ClientConfig::new()
         .set("bootstrap.servers", brokers)

@@ -75,7 +75,15 @@ pub(crate) fn perf_command(job: &Job, ground: &Ground) -> Result<Command> {
     std::fs::write(&file, payloads)?;
     let mut command = tool(ground, "pulsar-perf")?;
     let records = job.records.to_string();
-    command.args(["produce", "--service-url", ground.stack.pulsar(), "--rate", "100000000", "--num-messages", &records]);
+    command.args([
+        "produce",
+        "--service-url",
+        ground.stack.pulsar(),
+        "--rate",
+        "100000000",
+        "--num-messages",
+        &records,
+    ]);
     command.args(["--max-outstanding", "100000", "--max-outstanding-across-partitions", "400000", "-z", "LZ4"]);
     command.args(["-bm", "100000", "-bb", "524288", "-b", "10", "--payload-delimiter", "\\n", "--payload-file"]);
     command.arg(file).arg(&job.target.topic);

@@ -34,15 +34,12 @@ pub(crate) fn command(job: &Job, ground: &Ground) -> Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
     let records = job.records.to_string();
     match &job.origin {
-        Origin::Kafka { topic, partitions } => command.args([
-            "worker",
-            "read-kafka",
-            ground.stack.kafka(),
-            topic,
-            &partitions.to_string(),
-            &records,
-        ]),
-        Origin::Rabbit { queue, .. } => command.args(["worker", "read-rabbit", ground.stack.rabbitmq(), queue, &records]),
+        Origin::Kafka { topic, partitions } => {
+            command.args(["worker", "read-kafka", ground.stack.kafka(), topic, &partitions.to_string(), &records])
+        }
+        Origin::Rabbit { queue, .. } => {
+            command.args(["worker", "read-rabbit", ground.stack.rabbitmq(), queue, &records])
+        }
     };
     Ok(command)
 }

@@ -30,7 +30,9 @@ pub(crate) fn draw(all: &[Results]) -> Result<String> {
             let color = color(entry.contender);
             let name = [entry.contender.title(), &entry.label].join(" ");
             writeln!(body, r#"<text x="10" y="{}">{}</text>"#, y + BAR - 4.0, escaped(name.trim()))?;
-            for (figure, largest, x) in [(Figure::Rate, rate, NAMES), (Figure::CpuPerMillion, cpu, NAMES + BARS + 110.0)] {
+            for (figure, largest, x) in
+                [(Figure::Rate, rate, NAMES), (Figure::CpuPerMillion, cpu, NAMES + BARS + 110.0)]
+            {
                 let Some(value) = row.get(&figure) else { continue };
                 let width = (value / largest * BARS).max(1.0);
                 let height = BAR - 3.0;

@@ -62,7 +62,13 @@ pub(crate) fn table(all: &[Results]) -> Result<String> {
         let is_met = if is_rate { reached >= goal.bound } else { reached <= goal.bound };
         let sign = if is_rate { ">=" } else { "<=" };
         let what = [goal.scenario, goal.label, goal.figure.title()].join(" ");
-        line(&mut lines, &what, &format!("{sign} {}", goal.figure.show(goal.bound)), &goal.figure.show(reached), is_met)?;
+        line(
+            &mut lines,
+            &what,
+            &format!("{sign} {}", goal.figure.show(goal.bound)),
+            &goal.figure.show(reached),
+            is_met,
+        )?;
     }
     for scenario in ["rabbit-quorum", "rabbit-stream"] {
         let ours = find(all, scenario, "", Contender::Bridge, Figure::Rate);
@@ -70,7 +76,13 @@ pub(crate) fn table(all: &[Results]) -> Result<String> {
         if let Some((ours, limit)) = ours.zip(limit) {
             let share = ours / limit;
             let what = format!("{scenario} msg/s, of reading only");
-            line(&mut lines, &what, &format!(">= {SHARE_OF_READING}"), &format!("{share:.2}"), share >= SHARE_OF_READING)?;
+            line(
+                &mut lines,
+                &what,
+                &format!(">= {SHARE_OF_READING}"),
+                &format!("{share:.2}"),
+                share >= SHARE_OF_READING,
+            )?;
         }
     }
     if lines.is_empty() {

@@ -60,17 +60,42 @@ const fn scenario(name: &'static str, group: &'static str, title: &'static str, 
 pub(crate) const ALL: [Scenario; 14] = [
     scenario("kafka-bytes", "throughput", "Kafka, bytes as they are, 280 B", Kind::Kafka(BYTES)),
     scenario("json-to-avro", "throughput", "Kafka, JSON to the Avro contract", Kind::Kafka(Form::Event)),
-    scenario("avro-same", "throughput", "Kafka, Confluent Avro under the contract's own schema", Kind::Kafka(Form::ConfluentSame)),
+    scenario(
+        "avro-same",
+        "throughput",
+        "Kafka, Confluent Avro under the contract's own schema",
+        Kind::Kafka(Form::ConfluentSame),
+    ),
     scenario(
         "avro-evolved",
         "throughput",
         "Kafka, Confluent Avro under another schema, resolved to the contract",
         Kind::Kafka(Form::ConfluentEvolved),
     ),
-    scenario("rabbit-quorum", "rabbitmq", "RabbitMQ, quorum queue, JSON to the Avro contract", Kind::Rabbit(QueueKind::Quorum)),
-    scenario("rabbit-stream", "rabbitmq", "RabbitMQ, stream, JSON to the Avro contract", Kind::Rabbit(QueueKind::Stream)),
-    scenario("latency", "latency", "Latency at steady rates, from the record's making to a consumer of the target", Kind::Latency),
-    scenario("start", "start", "From the start, and from kill -9 in a steady stream, to the first message", Kind::Start),
+    scenario(
+        "rabbit-quorum",
+        "rabbitmq",
+        "RabbitMQ, quorum queue, JSON to the Avro contract",
+        Kind::Rabbit(QueueKind::Quorum),
+    ),
+    scenario(
+        "rabbit-stream",
+        "rabbitmq",
+        "RabbitMQ, stream, JSON to the Avro contract",
+        Kind::Rabbit(QueueKind::Stream),
+    ),
+    scenario(
+        "latency",
+        "latency",
+        "Latency at steady rates, from the record's making to a consumer of the target",
+        Kind::Latency,
+    ),
+    scenario(
+        "start",
+        "start",
+        "From the start, and from kill -9 in a steady stream, to the first message",
+        Kind::Start,
+    ),
     scenario("kills", "kills", "Three times kill -9 in mid-run: what became of the records", Kind::Kills),
     scenario("partitions", "growth", "Growth with partitions", Kind::Partitions),
     scenario("sizes", "growth", "Growth with the size of a record", Kind::Sizes),
@@ -103,7 +128,9 @@ impl Scenario {
             Kind::Sizes => sizes(bench, &mut results).await?,
             Kind::Backlog => backlog(bench, &mut results).await?,
             Kind::Fleet => {
-                results.about = "each with its own Kafka topic as the portal has it, JSON to Avro; all processes together".to_owned();
+                results.about =
+                    "each with its own Kafka topic as the portal has it, JSON to Avro; all processes together"
+                        .to_owned();
                 let outcome = fleet::run(bench).await;
                 bench.note(&mut results, Contender::Bridge, "", outcome);
             }
@@ -168,7 +195,8 @@ async fn rates(bench: &Bench, results: &mut Results) -> Result<()> {
         Scale::Quick | Scale::Normal => &[1_000, 10_000],
         Scale::Full => &[1_000, 10_000, 100_000],
     };
-    results.about = format!("{PARTITIONS} partitions, JSON to the Avro contract (Pulsar IO, which cannot: bytes of 280 B)");
+    results.about =
+        format!("{PARTITIONS} partitions, JSON to the Avro contract (Pulsar IO, which cannot: bytes of 280 B)");
     for round in 0..bench.rounds {
         for rate in rates {
             for contender in bench.order(&[Contender::Bridge, Contender::PlainLoop, Contender::PulsarIo], round) {
@@ -186,7 +214,8 @@ async fn rates(bench: &Bench, results: &mut Results) -> Result<()> {
 }
 
 async fn starts(bench: &Bench, results: &mut Results) -> Result<()> {
-    results.about = format!("{PARTITIONS} partitions, 1000/s, bytes of 280 B; our bridge is a static member of its group");
+    results.about =
+        format!("{PARTITIONS} partitions, 1000/s, bytes of 280 B; our bridge is a static member of its group");
     for round in 0..bench.rounds.max(2) {
         for contender in bench.order(&[Contender::Bridge, Contender::PlainLoop, Contender::PulsarIo], round) {
             // Its 45 s of silence are told once.
@@ -253,7 +282,8 @@ async fn sizes(bench: &Bench, results: &mut Results) -> Result<()> {
 }
 
 async fn backlog(bench: &Bench, results: &mut Results) -> Result<()> {
-    results.about = format!("{PARTITIONS} partitions, bytes of 280 B: peak memory of the bridge by length of the backlog");
+    results.about =
+        format!("{PARTITIONS} partitions, bytes of 280 B: peak memory of the bridge by length of the backlog");
     let lengths: &[u64] = match bench.scale {
         Scale::Full => &[1_000_000, 4_000_000, 10_000_000],
         Scale::Normal => &[1_000_000, 4_000_000],
