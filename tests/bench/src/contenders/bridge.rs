@@ -17,7 +17,7 @@ pub(crate) fn prepare(job: &Job, ground: &Ground) -> Result<Command> {
     std::fs::create_dir_all(&directory)?;
     std::fs::copy(repository().join("config/default.toml"), directory.join("default.toml"))?;
     std::fs::write(directory.join("contract.avsc"), contract()?)?;
-    std::fs::write(directory.join(stream).with_extension("toml"), configuration(job, ground, stream)?)?;
+    std::fs::write(directory.join(stream).with_extension("toml"), configuration(job, ground)?)?;
     let output = Command::new(binary(ground, "bridgectl")?)
         .args(["setup", stream, "--config"])
         .arg(&directory)
@@ -48,8 +48,15 @@ pub(crate) fn binary(ground: &Ground, name: &str) -> Result<PathBuf> {
     if path.is_file() { Ok(path) } else { Err(missing().into()) }
 }
 
-fn configuration(job: &Job, ground: &Ground, stream: &str) -> Result<String> {
+/// A group of its own for every run: with the offsets that a run before has committed, a bridge rightly refuses to begin
+/// anew in an empty target.
+fn generation() -> u64 {
+    bridge_tests::events::now_ms() / 100 % 1_000_000_000
+}
+
+fn configuration(job: &Job, ground: &Ground) -> Result<String> {
     let stack = &ground.stack;
+    let stream = stream(job);
     let mut text = format!("[stream]\nname = \"{stream}\"\n[http]\nlisten = \"127.0.0.1:0\"\n");
     let (url, admin_url) = (stack.pulsar(), stack.pulsar_admin());
     write!(text, "[pulsar]\nurl = \"{url}\"\nadmin_url = \"{admin_url}\"\n")?;
@@ -64,8 +71,10 @@ fn configuration(job: &Job, ground: &Ground, stream: &str) -> Result<String> {
     match &job.origin {
         Origin::Kafka { topic, .. } => write!(
             text,
-            "[kafka]\nbrokers = \"{}\"\n[source.kafka]\nkind = \"kafka\"\ntopic = \"{topic}\"\nstart = \"earliest\"\nformat = \"{format}\"\n",
-            stack.kafka()
+            "[kafka]\nbrokers = \"{}\"\n[source.kafka]\nkind = \"kafka\"\ntopic = \"{topic}\"\nstart = \"earliest\"\nformat = \"{format}\"\n\
+             generation = {}\n",
+            stack.kafka(),
+            generation()
         )?,
         Origin::Rabbit { queue, kind } => {
             let host = |url: &str| url.split_once('@').map_or_else(|| url.to_owned(), |(_, host)| host.to_owned());
