@@ -49,7 +49,8 @@ impl Source {
         let start = Instant::now();
         tokio::task::block_in_place(|| self.produce(bodies))?;
         let seconds = start.elapsed().as_secs_f64();
-        println!("    {} records loaded in {seconds:.1} s ({:.0}/s)", self.records, self.records as f64 / seconds);
+        let rate = self.records as f64 / seconds;
+        crate::tell(format_args!("    {} records loaded in {seconds:.1} s ({rate:.0}/s)", self.records));
         Ok(())
     }
 

@@ -85,10 +85,14 @@ enum WorkerVerb {
 #[tokio::main]
 async fn main() -> ExitCode {
     let done = match Arguments::parse().verb {
-        Verb::Run(arguments) => run(arguments).await,
+        // What has been started ends with us: a worker is killed when it is dropped.
+        Verb::Run(arguments) => tokio::select! {
+            done = run(arguments) => done,
+            () = interrupted() => Err("interrupted".into()),
+        },
         Verb::Report { out } => report::write(&out),
         Verb::List => {
-            catalogue::ALL.iter().for_each(|scenario| println!("{:<14} {}", scenario.name, scenario.group));
+            catalogue::ALL.iter().for_each(|scenario| tell(format_args!("{:<14} {}", scenario.name, scenario.group)));
             Ok(())
         }
         Verb::Worker(worker) => work(worker).await,
@@ -100,6 +104,27 @@ async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Ctrl-C, or whoever else asks for the end.
+async fn interrupted() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()), signal(SignalKind::hangup()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+        _ = hangup.recv() => {}
+    }
+}
+
+/// Tells how far it is. Nobody may be listening any more, which is no reason to leave workers behind.
+pub(crate) fn tell(what: impl std::fmt::Display) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stdout(), "{what}");
 }
 
 async fn work(verb: WorkerVerb) -> Result<()> {
@@ -137,7 +162,7 @@ async fn run(arguments: RunArguments) -> Result<()> {
     };
     let mut failed = 0;
     for (at, scenario) in chosen.iter().enumerate() {
-        println!("[{}/{}] {}", at + 1, chosen.len(), scenario.name);
+        tell(format_args!("[{}/{}] {}", at + 1, chosen.len(), scenario.name));
         match scenario.run(&bench).await {
             Ok(results) => {
                 failed += results.failures();
@@ -145,7 +170,7 @@ async fn run(arguments: RunArguments) -> Result<()> {
             }
             Err(error) => {
                 failed += 1;
-                println!("    FAILED: {error}");
+                tell(format_args!("    FAILED: {error}"));
             }
         }
     }

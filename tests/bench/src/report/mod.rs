@@ -12,6 +12,7 @@ use bridge_tests::Result;
 use crate::figures::{Figure, Row, medians};
 use crate::results::{self, Entry, Results};
 use crate::scenarios::catalogue;
+use crate::tell;
 
 /// What the figures mean, in short; README.md says more.
 const WORDS: &str = "\
@@ -32,10 +33,10 @@ pub(crate) fn write(directory: &Path) -> Result<()> {
     for results in &all {
         text += &table(results)?;
     }
-    println!("{text}");
+    tell(&text);
     std::fs::write(directory.join("results.md"), &text)?;
     std::fs::write(directory.join("chart.svg"), chart::draw(&all)?)?;
-    println!("in {}: results.md, chart.svg, and a file of JSON for each scenario", directory.display());
+    tell(format_args!("in {}: results.md, chart.svg, and a file of JSON for each scenario", directory.display()));
     Ok(())
 }
 

@@ -61,7 +61,7 @@ impl Bench {
 
     /// Tells how far it is.
     pub(crate) fn say(&self, what: impl std::fmt::Display) {
-        println!("    {what}");
+        crate::tell(format_args!("    {what}"));
     }
 
     /// A Kafka topic with so many records, filled unless it is there, and the mean size of a record.
