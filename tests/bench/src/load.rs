@@ -1,0 +1,157 @@
+//! Fills Kafka, once for all contenders and rounds.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use bridge_tests::Result;
+use bridge_tests::generator::{create_topic, delete_topic};
+use bridge_tests::kafka::offsets;
+use rdkafka::ClientConfig;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
+
+use crate::events::{Bodies, Mark, now_micros};
+
+/// A topic that holds what the contenders are to move.
+#[derive(Debug, Clone)]
+pub(crate) struct Source {
+    /// Kafka's bootstrap servers.
+    pub(crate) brokers: String,
+    /// The topic.
+    pub(crate) topic: String,
+    /// How many partitions it has.
+    pub(crate) partitions: u32,
+    /// How many records it holds.
+    pub(crate) records: u64,
+}
+
+fn settings(brokers: &str) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", brokers)
+        .set("compression.type", "lz4")
+        .set("acks", "all")
+        .set("enable.idempotence", "true")
+        .set("message.max.bytes", (16 << 20).to_string());
+    config
+}
+
+impl Source {
+    /// Fills the topic unless it holds just these records already. Keys are those of jobs; there are no headers.
+    pub(crate) async fn fill(&self, bodies: &mut Bodies) -> Result<()> {
+        if holds(&self.brokers, &self.topic) == Some(self.records) {
+            return Ok(());
+        }
+        if holds(&self.brokers, &self.topic).is_some() {
+            delete_topic(&self.brokers, &self.topic).await?;
+        }
+        create_topic(&self.brokers, &self.topic, self.partitions as i32).await?;
+        let start = Instant::now();
+        tokio::task::block_in_place(|| self.produce(bodies))?;
+        let seconds = start.elapsed().as_secs_f64();
+        let rate = self.records as f64 / seconds;
+        crate::tell(format_args!("    {} records loaded in {seconds:.1} s ({rate:.0}/s)", self.records));
+        Ok(())
+    }
+
+    fn produce(&self, bodies: &mut Bodies) -> Result<()> {
+        let producer: BaseProducer = settings(&self.brokers)
+            .set("linger.ms", "50")
+            .set("batch.num.messages", "10000")
+            .set("batch.size", "1000000")
+            .set("queue.buffering.max.messages", "200000")
+            .set("queue.buffering.max.kbytes", "262144")
+            .create()?;
+        for number in 0..self.records {
+            let mark = mark(number, self.partitions, now_micros());
+            let key = key(number);
+            let mut record = BaseRecord::to(&self.topic)
+                .partition(mark.partition as i32)
+                .key(&key)
+                .payload(bodies.body(mark))
+                .timestamp((mark.micros / 1000) as i64);
+            while let Err((error, back)) = producer.send(record) {
+                if error != KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) {
+                    return Err(error.into());
+                }
+                record = back;
+                producer.poll(Duration::from_millis(5));
+            }
+            if number % 1024 == 0 {
+                producer.poll(Duration::ZERO);
+            }
+        }
+        producer.flush(Duration::from_secs(120))?;
+        match holds(&self.brokers, &self.topic) {
+            Some(held) if held == self.records => Ok(()),
+            held => Err(format!("{} holds {held:?} records, {} were produced", self.topic, self.records).into()),
+        }
+    }
+}
+
+/// How many records a topic holds; `None` where there is none.
+fn holds(brokers: &str, topic: &str) -> Option<u64> {
+    let offsets = offsets(brokers, topic).ok().filter(|offsets| !offsets.is_empty())?;
+    Some(offsets.iter().map(|(low, high)| (high - low) as u64).sum())
+}
+
+/// The mark of the record with this number: round the partitions, in order in each.
+pub(crate) fn mark(number: u64, partitions: u32, micros: u64) -> Mark {
+    let partitions = u64::from(partitions);
+    Mark { partition: (number % partitions) as u32, sequence: number / partitions, micros }
+}
+
+/// The key of the record with this number: one of many jobs.
+pub(crate) fn key(number: u64) -> String {
+    format!("job-{:08}", number % 50_021)
+}
+
+/// Sends records at a steady rate, each stamped when it is sent; for latencies.
+pub(crate) struct Feed {
+    producer: ThreadedProducer<DefaultProducerContext>,
+}
+
+impl Feed {
+    /// To Kafka, without any waiting in the producer beyond half a millisecond.
+    pub(crate) fn new(brokers: &str) -> Result<Self> {
+        let producer = settings(brokers).set("linger.ms", "0.5").set("batch.num.messages", "1000").create()?;
+        Ok(Self { producer })
+    }
+
+    /// Sends so many records per second for so long; gives how many. Blocks.
+    pub(crate) fn run(&self, source: &Source, bodies: &mut Bodies, rate: u64, time: Duration) -> Result<u64> {
+        self.run_until(source, bodies, rate, time, &AtomicBool::new(false))
+    }
+
+    /// The same, until it is told to stop.
+    pub(crate) fn run_until(
+        &self,
+        source: &Source,
+        bodies: &mut Bodies,
+        rate: u64,
+        time: Duration,
+        stop: &AtomicBool,
+    ) -> Result<u64> {
+        let start = Instant::now();
+        let records = (time.as_secs_f64() * rate as f64) as u64;
+        for number in 0..records {
+            if stop.load(Ordering::Relaxed) {
+                break;
+            }
+            let due = Duration::from_secs_f64(number as f64 / rate as f64);
+            while let Some(ahead) = due.checked_sub(start.elapsed()) {
+                std::thread::sleep(ahead);
+            }
+            let mark = mark(number, source.partitions, now_micros());
+            let key = key(number);
+            let record = BaseRecord::to(&source.topic)
+                .partition(mark.partition as i32)
+                .key(&key)
+                .payload(bodies.body(mark))
+                .timestamp((mark.micros / 1000) as i64);
+            self.producer.send(record).map_err(|(error, _)| error)?;
+        }
+        self.producer.flush(Duration::from_secs(30))?;
+        Ok(records)
+    }
+}

@@ -1,0 +1,136 @@
+//! What a kill costs: how long nothing arrives, and what is lost, doubled and reordered in the end.
+
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use bridge_tests::Result;
+use bridge_tests::generator::{create_topic, delete_topic};
+use bridge_tests::stack::unique;
+
+use super::throughput::wait_for;
+use super::{Bench, Outcome};
+use crate::account::{self, Ledger};
+use crate::contenders::{Contender, Job, Origin};
+use crate::events::Bodies;
+use crate::figures::{Figure, Row};
+use crate::load::{Feed, Source};
+use crate::process::Worker;
+
+/// How many times a contender is killed in mid-run.
+const KILLS: u64 = 3;
+const ASKED: Duration = Duration::from_millis(4);
+/// What the broker still takes after a kill has come by then, and nothing of the next process has.
+const AFTERMATH: Duration = Duration::from_millis(25);
+/// So long after a kill a contender that still moves nothing has failed.
+const SILENT_AT_MOST: Duration = Duration::from_secs(180);
+/// Nothing has come for so long: the contender has done what it will do.
+const STILL: Duration = Duration::from_secs(10);
+
+/// The settings with which our bridge keeps its partitions over a kill, as a pod of a stateful set does.
+pub(crate) fn static_member(job: &mut Job) {
+    job.settings.push(("BRIDGE__KAFKA__INSTANCE_ID".to_owned(), job.name.clone()));
+}
+
+/// Three times kill -9 on the way through a full topic, started anew at once each time; then all is counted.
+pub(crate) async fn run(bench: &Bench, contender: Contender, job: &Job) -> Outcome {
+    let outcome = three_kills(bench, contender, job).await;
+    job.target.delete().await;
+    outcome
+}
+
+async fn three_kills(bench: &Bench, contender: Contender, job: &Job) -> Outcome {
+    let mut command = contender.prepare(job, &bench.ground).await?;
+    let log = bench.log(job, contender);
+    let mut worker = Worker::start(&mut command, &log)?;
+    let mut silences = Vec::new();
+    for kill in 1..=KILLS {
+        wait_for(job, &mut worker, job.records * kill / (KILLS + 1), ASKED).await?;
+        let (next, silence) = kill_and_start(job, worker, &mut command, &log).await?;
+        worker = next;
+        silences.push(silence.as_secs_f64());
+    }
+    until_still(job, &mut worker).await;
+    worker.stop(Duration::from_secs(20))?;
+    let Origin::Kafka { partitions, .. } = job.origin else { return Err("only for Kafka".into()) };
+    let ledger = account::read(bench.ground.stack.pulsar(), &job.target, Ledger::new(partitions, job.records)).await?;
+    let account = ledger.close();
+    Ok(Row::from([
+        (Figure::Lost, account.lost as f64),
+        (Figure::Doubled, account.doubled as f64),
+        (Figure::Reordered, account.reordered as f64),
+        (Figure::Silent, silences.into_iter().fold(0.0, f64::max)),
+    ]))
+}
+
+/// SIGKILL, a new process at once, and how long it took from the kill until something new arrived.
+async fn kill_and_start(
+    job: &Job,
+    mut worker: Worker,
+    command: &mut Command,
+    log: &std::path::Path,
+) -> Result<(Worker, Duration)> {
+    let killed = Instant::now();
+    worker.kill()?;
+    let mut next = Worker::start(command, log)?;
+    tokio::time::sleep(AFTERMATH).await;
+    let before = job.target.taken().await;
+    while job.target.taken().await <= before {
+        if let Some(status) = next.has_ended() {
+            return Err(format!("it has ended ({status}) after a kill\n{}", next.log_tail()).into());
+        }
+        if killed.elapsed() > SILENT_AT_MOST {
+            return Err(format!("nothing has arrived for {SILENT_AT_MOST:?} after a kill\n{}", next.log_tail()).into());
+        }
+        tokio::time::sleep(ASKED).await;
+    }
+    Ok((next, killed.elapsed()))
+}
+
+/// Waits until nothing comes any more.
+async fn until_still(job: &Job, worker: &mut Worker) {
+    let (mut taken, mut since) = (0, Instant::now());
+    while since.elapsed() < STILL && worker.has_ended().is_none() {
+        let now = job.target.taken().await;
+        if now != taken {
+            (taken, since) = (now, Instant::now());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// From the start to the first message, and from a kill in a steady stream to the first new one.
+pub(crate) async fn start(bench: &Bench, contender: Contender, form: crate::events::Form, partitions: u32) -> Outcome {
+    const RATE: u64 = 1_000;
+    let name = unique("bench-start");
+    let brokers = bench.ground.stack.kafka();
+    create_topic(brokers, &name, partitions as i32).await?;
+    let source = Source { brokers: brokers.to_owned(), topic: name.clone(), partitions, records: 0 };
+    let mut job = bench.job(&source, form, 0);
+    static_member(&mut job);
+    let stop = Arc::new(AtomicBool::new(false));
+    let feeding = {
+        let (source, stop, mut bodies) = (source.clone(), Arc::clone(&stop), Bodies::new(form, 0)?);
+        let feed = Feed::new(brokers)?;
+        tokio::task::spawn_blocking(move || feed.run_until(&source, &mut bodies, RATE, Duration::from_secs(300), &stop))
+    };
+    let outcome = start_and_kill(bench, contender, &job).await;
+    stop.store(true, Ordering::Relaxed);
+    feeding.await??;
+    job.target.delete().await;
+    delete_topic(brokers, &name).await?;
+    outcome
+}
+
+async fn start_and_kill(bench: &Bench, contender: Contender, job: &Job) -> Outcome {
+    let mut command = contender.prepare(job, &bench.ground).await?;
+    let log = bench.log(job, contender);
+    let mut worker = Worker::start(&mut command, &log)?;
+    let first = wait_for(job, &mut worker, 1, ASKED).await?;
+    let first_record = worker.started.elapsed();
+    wait_for(job, &mut worker, first + 3_000, ASKED).await?;
+    let (worker, silence) = kill_and_start(job, worker, &mut command, &log).await?;
+    worker.stop(Duration::from_secs(20))?;
+    Ok(Row::from([(Figure::FirstRecord, first_record.as_secs_f64()), (Figure::AfterKill, silence.as_secs_f64())]))
+}
