@@ -119,7 +119,7 @@ pub(crate) async fn read_rabbit(url: &str, queue: &str, records: u64) -> Result<
     while watch.records + 1 < records {
         let delivery = consumer.next().await.ok_or("the consumer has ended")??;
         watch.saw_one()?;
-        if watch.records % ACKNOWLEDGED_AT_ONCE == 0 || watch.records + 1 >= records {
+        if watch.records.is_multiple_of(ACKNOWLEDGED_AT_ONCE) || watch.records + 1 >= records {
             delivery.ack(BasicAckOptions { multiple: true }).await?;
         }
     }
