@@ -112,15 +112,18 @@ fn thousands(value: f64) -> String {
 /// The figures of one run, or of several.
 pub(crate) type Row = BTreeMap<Figure, f64>;
 
-/// The median of each figure over the rounds that have it.
+/// The median of each figure over the rounds that have it; of what went wrong, the worst.
 pub(crate) fn medians(rounds: &[Row]) -> Row {
     let mut medians = Row::new();
     for figure in Figure::ALL {
         let mut values: Vec<f64> = rounds.iter().filter_map(|row| row.get(&figure).copied()).collect();
         values.sort_by(f64::total_cmp);
-        if let Some(last) = values.len().checked_sub(1) {
-            medians.insert(figure, (values[last / 2] + values[values.len() / 2]) / 2.0);
-        }
+        let Some(last) = values.len().checked_sub(1) else { continue };
+        let value = match figure {
+            Figure::Lost | Figure::Doubled | Figure::Reordered | Figure::Silent => values[last],
+            _ => (values[last / 2] + values[values.len() / 2]) / 2.0,
+        };
+        medians.insert(figure, value);
     }
     medians
 }
@@ -135,6 +138,8 @@ mod tests {
         assert_eq!(medians(&[row(3.0), row(1.0), row(2.0)])[&Figure::Rate], 2.0);
         assert_eq!(medians(&[row(1.0), row(2.0), Row::new()])[&Figure::Rate], 1.5);
         assert!(medians(&[Row::new()]).is_empty());
+        let lost = |lost: f64| Row::from([(Figure::Lost, lost)]);
+        assert_eq!(medians(&[lost(0.0), lost(5.0), lost(0.0)])[&Figure::Lost], 5.0, "what is lost once is lost");
     }
 
     #[test]

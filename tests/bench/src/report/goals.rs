@@ -95,12 +95,12 @@ fn line(lines: &mut String, what: &str, goal: &str, reached: &str, is_met: bool)
     Ok(writeln!(lines, "| {what} | {goal} | {reached} | {} |", if is_met { "met" } else { "**not met**" })?)
 }
 
-/// The median of a figure. Without a label any variant will do.
+/// The median of a figure; none where a run has failed. Without a label any variant will do.
 fn find(all: &[Results], scenario: &str, label: &str, contender: Contender, figure: Figure) -> Option<f64> {
     let results = all.iter().find(|results| results.scenario == scenario && results.scale != "Smoke")?;
     let entry = results
         .entries
         .iter()
         .find(|entry| entry.contender == contender && (label.is_empty() || entry.label == label))?;
-    medians(&entry.rounds).get(&figure).copied()
+    medians(&entry.rounds).get(&figure).copied().filter(|_| entry.failures.is_empty())
 }

@@ -16,7 +16,7 @@ use crate::tell;
 
 /// What the figures mean, in short; README.md says more.
 const WORDS: &str = "\
-Medians over the rounds; contenders in alternating order, one at a time, all on this machine. `msg/s`, CPU and brokers' CPU count
+Medians over the rounds (of what was lost, doubled, reordered and of silences: the worst); contenders in alternating order, one at a time, all on this machine. `msg/s`, CPU and brokers' CPU count
 from a contender's first message in the target to its last, stored one (reading only: from its first record), so without its
 start. CPU is user and system time of the working process, RSS its peak. Our bridges are the released binaries with
 deduplication on; the others write to topics without, but for Pulsar IO effectively once.";

@@ -21,8 +21,8 @@ use crate::process::Worker;
 /// How many times a contender is killed in mid-run.
 const KILLS: u64 = 3;
 const ASKED: Duration = Duration::from_millis(4);
-/// What the broker still takes after a kill has come by then, and nothing of the next process has.
-const AFTERMATH: Duration = Duration::from_millis(25);
+/// When nothing came for so long after a kill, all that the dead process had sent has come.
+const AFTERMATH: Duration = Duration::from_millis(50);
 /// So long after a kill a contender that still moves nothing has failed.
 const SILENT_AT_MOST: Duration = Duration::from_secs(180);
 /// Nothing has come for so long: the contender has done what it will do.
@@ -56,6 +56,9 @@ async fn three_kills(bench: &Bench, contender: Contender, job: &Job) -> Outcome 
     let Origin::Kafka { partitions, .. } = job.origin else { return Err("only for Kafka".into()) };
     let ledger = account::read(bench.ground.stack.pulsar(), &job.target, Ledger::new(partitions, job.records)).await?;
     let account = ledger.close();
+    if account.strangers > 0 {
+        return Err(format!("{} messages in the target are nobody's", account.strangers).into());
+    }
     Ok(Row::from([
         (Figure::Lost, account.lost as f64),
         (Figure::Doubled, account.doubled as f64),
@@ -73,9 +76,17 @@ async fn kill_and_start(
 ) -> Result<(Worker, Duration)> {
     let killed = Instant::now();
     worker.kill()?;
+    // What the dead one had on its way is not new: it lands first.
+    let mut before = job.target.taken().await;
+    let mut since = Instant::now();
+    while since.elapsed() < AFTERMATH {
+        tokio::time::sleep(ASKED).await;
+        let now = job.target.taken().await;
+        if now != before {
+            (before, since) = (now, Instant::now());
+        }
+    }
     let mut next = Worker::start(command, log)?;
-    tokio::time::sleep(AFTERMATH).await;
-    let before = job.target.taken().await;
     while job.target.taken().await <= before {
         if let Some(status) = next.has_ended() {
             return Err(format!("it has ended ({status}) after a kill\n{}", next.log_tail()).into());

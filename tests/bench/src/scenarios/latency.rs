@@ -55,7 +55,7 @@ async fn feed_and_watch(
     source: &Source,
     rate: u64,
     worker: &Worker,
-    received: &mut mpsc::UnboundedReceiver<u64>,
+    received: &mut mpsc::UnboundedReceiver<Option<u64>>,
 ) -> Outcome {
     let time = if bench.scale >= Scale::Normal { Duration::from_secs(15) } else { Duration::from_secs(6) };
     let feed = Feed::new(&source.brokers)?;
@@ -80,8 +80,8 @@ async fn feed_and_watch(
     ]))
 }
 
-/// Consumers of all partitions; each message gives how many microseconds old it is.
-async fn receive(bench: &Bench, target: &Target) -> Result<mpsc::UnboundedReceiver<u64>> {
+/// Consumers of all partitions; each message gives how many microseconds old it is, and one without a mark `None`.
+async fn receive(bench: &Bench, target: &Target) -> Result<mpsc::UnboundedReceiver<Option<u64>>> {
     let client: Pulsar<TokioExecutor> = Pulsar::builder(bench.ground.stack.pulsar(), TokioExecutor).build().await?;
     let (sender, receiver) = mpsc::unbounded_channel();
     for partition in 0..target.partitions {
@@ -90,7 +90,7 @@ async fn receive(bench: &Bench, target: &Target) -> Result<mpsc::UnboundedReceiv
         tokio::spawn(async move {
             while let Some(Ok(message)) = consumer.next().await {
                 let now = now_micros();
-                let micros = Mark::find(&message.payload.data).map_or(0, |mark| now.saturating_sub(mark.micros));
+                let micros = Mark::find(&message.payload.data).map(|mark| now.saturating_sub(mark.micros));
                 if sender.send(micros).is_err() {
                     return;
                 }
@@ -101,12 +101,12 @@ async fn receive(bench: &Bench, target: &Target) -> Result<mpsc::UnboundedReceiv
 }
 
 /// Waits for so many messages.
-async fn drain(received: &mut mpsc::UnboundedReceiver<u64>, count: u64) -> Result<Vec<u64>> {
+async fn drain(received: &mut mpsc::UnboundedReceiver<Option<u64>>, count: u64) -> Result<Vec<u64>> {
     let mut all = Vec::with_capacity(count as usize);
     while (all.len() as u64) < count {
         let next = tokio::time::timeout(PATIENCE, received.recv()).await;
         let next = next.map_err(|_| format!("no message for {PATIENCE:?}: {} of {count}", all.len()))?;
-        all.push(next.ok_or("the consumers have ended")?);
+        all.push(next.ok_or("the consumers have ended")?.ok_or("a message has no mark")?);
     }
     Ok(all)
 }

@@ -15,6 +15,8 @@ const ASKED_FIRST: Duration = Duration::from_millis(5);
 const ASKED_THEN: Duration = Duration::from_millis(40);
 /// A contender that moves nothing for so long has failed.
 const PATIENCE: Duration = Duration::from_secs(90);
+/// No reader needs longer for all that a scenario has.
+const READING_AT_MOST: Duration = Duration::from_secs(600);
 
 /// One run: the contender is started, measured from its first message in the target to its last, and stopped.
 ///
@@ -43,7 +45,11 @@ async fn measure(bench: &Bench, job: &Job, worker: &mut Worker) -> Result<Row> {
     let start_seconds = worker.started.elapsed().as_secs_f64();
     let (at, used, brokers) = (Instant::now(), worker.usage(), cpu_seconds_of(&bench.brokers));
     let last = wait_for(job, worker, job.records, ASKED_THEN).await?;
+    let taken_at = Instant::now();
     while !job.target.is_stored().await? {
+        if taken_at.elapsed() > PATIENCE {
+            return Err(format!("what was taken is not stored after {PATIENCE:?}").into());
+        }
         tokio::time::sleep(ASKED_FIRST).await;
     }
     let (seconds, used_then) = (at.elapsed().as_secs_f64(), worker.usage());
@@ -85,9 +91,12 @@ async fn read(bench: &Bench, job: &Job) -> Outcome {
     let brokers = cpu_seconds_of(&bench.brokers);
     let mut command = Contender::ReadOnly.prepare(job, &bench.ground).await?;
     let mut worker = Worker::start(&mut command, &bench.log(job, Contender::ReadOnly))?;
-    while worker.has_ended().is_none() {
-        tokio::time::sleep(ASKED_THEN).await;
-    }
+    let ended = tokio::time::timeout(READING_AT_MOST, async {
+        while worker.has_ended().is_none() {
+            tokio::time::sleep(ASKED_THEN).await;
+        }
+    });
+    ended.await.map_err(|_| format!("the reader has not ended after {READING_AT_MOST:?}"))?;
     let log = worker.log();
     let finished = log.lines().rev().find_map(|line| serde_json::from_str::<Finished>(line).ok());
     let finished = finished.ok_or_else(|| format!("the reader failed\n{}", worker.log_tail()))?;
