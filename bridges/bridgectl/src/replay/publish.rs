@@ -66,11 +66,13 @@ impl Held {
         self.opened.last_sequence_id
     }
 
-    /// The ids that were stored under the name, from so long ago on; waits until everything that was pushed under it is among
-    /// them. Nothing was sent yet.
+    /// The ids that were stored under the name, from so long ago on, or from the beginning where the last of them lies further
+    /// back; waits until everything that was pushed under it is among them. Some may be given more than once. Nothing was sent
+    /// yet.
     pub(super) async fn stored(&mut self, start: ReaderStart, mut each: impl FnMut(u64)) -> Result<(), String> {
-        for _ in 0..ATTEMPTS {
-            let mut highest = None;
+        let mut highest = None;
+        for attempt in 0..ATTEMPTS {
+            let start = start_of(attempt, start);
             let (mut reader, end) = EntryReader::open(&self.client, &self.topic, start).await?;
             while end.is_some() && reader.last() < end {
                 let entry = reader.next(true).await?;
@@ -168,6 +170,12 @@ impl Held {
     }
 }
 
+/// Where an attempt reads from: once from the beginning, for a run that was killed long ago. What is under way comes behind
+/// that, so that all others look no further back than was asked for.
+fn start_of(attempt: u32, start: ReaderStart) -> ReaderStart {
+    if attempt == 1 { ReaderStart::Earliest } else { start }
+}
+
 type Taken = (Opened, mpsc::UnboundedReceiver<(u64, ProducerEvent)>);
 
 async fn take(client: &Client, topic: &str, name: &str, schema: Option<&SchemaInfo>) -> Result<Taken, String> {
@@ -181,5 +189,17 @@ async fn take(client: &Client, topic: &str, name: &str, schema: Option<&SchemaIn
             Err(error) => return Err(error.to_string()),
         }
         tokio::time::sleep(PAUSE).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_early_run_has_pushed_is_looked_for_from_the_beginning_once() {
+        let recent = ReaderStart::SecondsAgo(600);
+        let starts: Vec<ReaderStart> = (0..4).map(|attempt| start_of(attempt, recent)).collect();
+        assert_eq!(starts, [recent, ReaderStart::Earliest, recent, recent]);
     }
 }
