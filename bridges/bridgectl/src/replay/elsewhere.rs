@@ -109,6 +109,8 @@ async fn publish(
         let replay = format!("{id}-{}", now_ms());
         let mut held = Held::open(&desk.client, &topic, &name, desk.workshop.schema(), &replay).await?;
         held.compression = desk.workshop.compression();
+        // Invariant: what is stored under the name has no holes, so that a rerun may begin behind the highest.
+        held.in_flight_max = 1;
         let from = match held.last() {
             None => refuse_unknown(&mut held, &topic, part).await?,
             Some(_) => {
@@ -124,7 +126,7 @@ async fn publish(
             }
         };
         let mut is_checked = held.last().is_some();
-        let mut records = Records::open(desk, part, from).await?;
+        let mut records = Records::open(desk, part, from, held.max_message_bytes()).await?;
         while records.position() < part.to {
             let start = records.position();
             let mut ready = records.read(start..part.to.min(start + STEP), |_| true).await?;

@@ -148,7 +148,7 @@ async fn publish(
             }
             let reading = match &mut records {
                 Some(reading) => reading,
-                None => records.insert(Records::open(desk, &lack.part, first).await?),
+                None => records.insert(Records::open(desk, &lack.part, first, desk.max_message_bytes).await?),
             };
             let ready = reading.read(first..end, |id| wanted.iter().any(|range| range.contains(&id))).await?;
             let count: u64 = wanted.iter().map(|range| range.end - range.start).sum();

@@ -19,7 +19,7 @@ const ATTEMPTS: u32 = 40;
 const PAUSE: Duration = Duration::from_millis(500);
 /// Bytes of a batch, before compression.
 const BATCH_BYTES: usize = 512 * 1024;
-/// Batches without a receipt.
+/// Batches without a receipt, where nothing is said.
 const IN_FLIGHT: usize = 16;
 /// How much earlier than this run something may have been pushed that was not seen yet: clocks differ.
 const MARGIN_SECONDS: u64 = 600;
@@ -33,6 +33,8 @@ pub(super) struct Held {
     opened: Opened,
     events: mpsc::UnboundedReceiver<(u64, ProducerEvent)>,
     in_flight: usize,
+    /// Batches without a receipt at most. With one, what is stored after an error is always the first part of what was sent.
+    pub(super) in_flight_max: usize,
     /// What every message carries as the name of this replay.
     pub(super) replay: String,
     pub(super) compression: Compression,
@@ -56,6 +58,7 @@ impl Held {
             opened,
             events,
             in_flight: 0,
+            in_flight_max: IN_FLIGHT,
             replay: replay.to_owned(),
             compression: Compression::Lz4,
         })
@@ -64,6 +67,16 @@ impl Held {
     /// The highest sequence id that was ever pushed under the name, as the broker knows.
     pub(super) fn last(&self) -> Option<u64> {
         self.opened.last_sequence_id
+    }
+
+    /// What the topic's broker takes at most for a message.
+    pub(super) fn max_message_bytes(&self) -> usize {
+        self.opened.max_message_bytes
+    }
+
+    /// Whether the name is still held, as far as is known here.
+    pub(super) fn is_open(&self) -> bool {
+        self.opened.producer.is_open()
     }
 
     /// The ids that were stored under the name, from so long ago on, or from the beginning where the last of them lies further
@@ -124,7 +137,7 @@ impl Held {
     }
 
     async fn send(&mut self, builder: &mut BatchBuilder) -> Result<(), String> {
-        while self.in_flight >= IN_FLIGHT {
+        while self.in_flight >= self.in_flight_max {
             self.receipt().await?;
         }
         let seal = Seal {

@@ -51,16 +51,22 @@ pub(super) struct Records<'d> {
     part: &'d Part,
     window: Window,
     maker: Maker,
+    max_message_bytes: usize,
 }
 
 impl<'d> Records<'d> {
-    /// From this offset on.
-    pub(super) async fn open(desk: &'d Desk, part: &'d Part, from: u64) -> Result<Self, String> {
+    /// From this offset on, for a broker that takes messages of so many bytes.
+    pub(super) async fn open(
+        desk: &'d Desk,
+        part: &'d Part,
+        from: u64,
+        max_message_bytes: usize,
+    ) -> Result<Self, String> {
         let kafka = &desk.kafka[part.kafka];
         let (topic, number) = (std::sync::Arc::clone(&kafka.topic), part.source.partition);
         let window = blocking(move || topic.read(&[(number, from)]).map_err(|error| error.to_string())).await?;
-        let maker = desk.workshop.maker(&kafka.table, part.source.clone(), desk.max_message_bytes);
-        Ok(Self { desk, part, window, maker })
+        let maker = desk.workshop.maker(&kafka.table, part.source.clone(), max_message_bytes);
+        Ok(Self { desk, part, window, maker, max_message_bytes })
     }
 
     /// The offset that comes next.
@@ -106,8 +112,7 @@ impl<'d> Records<'d> {
             shown.map_err(|error| error.to_string())?;
             if let Some((offset, schema)) = missing {
                 desk.workshop.learn(table, schema).await?;
-                let maker = desk.workshop.maker(table, part.source.clone(), desk.max_message_bytes);
-                *self = Self { maker, ..Self::open(desk, part, offset).await? };
+                *self = Self::open(desk, part, offset, self.max_message_bytes).await?;
             } else if self.window.position(0) > before {
                 heard = Instant::now();
             } else if heard.elapsed() > PATIENCE {
