@@ -67,7 +67,7 @@ Examples:
   bridgectl verify job-lifecycle --follow             until Ctrl-C
   bridgectl verify job-lifecycle --reread             the target gives the same, read twice
 
-Exit codes: 0 parity, 1 no parity or a server that does not answer, 2 the configuration or the command line is wrong.";
+Exit codes: 0 parity, 1 no parity, not proved, nothing to compare, or a server that does not answer, 2 the configuration or the command line is wrong.";
 
 pub(crate) const REPLAY: &str = "\
 Examples:

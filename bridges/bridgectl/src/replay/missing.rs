@@ -30,6 +30,8 @@ struct Lack {
     lost: Vec<Range<u64>>,
     /// At or above it: on their way.
     under_way: u64,
+    /// Before the first that is in the target, where the configuration says start = "latest".
+    before_start: u64,
 }
 
 impl Lack {
@@ -73,9 +75,15 @@ async fn locked(desk: &Arc<Desk>, arguments: &ReplayArguments, began: Instant) -
             "{under_way} records are not in the target yet and lie above the bridge's position: they are on their way, and left to it"
         );
     }
+    let before_start: u64 = lacks.iter().map(|lack| lack.before_start).sum();
+    if before_start > 0 {
+        eprintln!(
+            "{before_start} records lie before the first that is in the target (start = \"latest\"): whether they were mirrored cannot be told, and they are left out; --offsets names what must be there"
+        );
+    }
     let mut document = json!({
         "version": 1, "kind": "replay-missing", "stream": desk.config.stream.name, "range": desk.range, "missing": count,
-        "under_way": under_way, "published": 0,
+        "under_way": under_way, "before_start": before_start, "published": 0,
     });
     if count == 0 || arguments.dry_run {
         say(arguments, &document, &format!("{count} records are missing and can be replayed; nothing was published"));
@@ -122,7 +130,7 @@ async fn lacks(desk: &Arc<Desk>) -> Result<Vec<Lack>, String> {
             }
             under_way += high + 1 - end;
         }
-        Lack { part: part.clone(), lost, under_way }
+        Lack { part: part.clone(), lost, under_way, before_start: comparison.counts.before_start }
     };
     Ok(desk.parts.iter().zip(&outcome.comparisons).map(lack).collect())
 }

@@ -330,7 +330,8 @@ impl Comparison {
         let orders: Vec<Step> = self.lanes.values_mut().filter_map(|lane| lane.order.finish()).collect();
         orders.into_iter().for_each(|step| self.disorder(Some(step)));
         self.settle_redriven();
-        let first = self.seen.map_or(u64::MAX, |(first, _)| first);
+        // Where nothing at all is in the target, nothing says that it was ever begun: all is missing.
+        let first = self.seen.map_or(0, |(first, _)| first);
         let unfound: Vec<(u64, u64)> = self.shown.without(&self.found).collect();
         for id in unfound.into_iter().flat_map(|(low, high)| low..=high) {
             let waiting = self.waiting.get(&id);

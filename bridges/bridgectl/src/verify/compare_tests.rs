@@ -131,6 +131,8 @@ fn a_twin_of_another_source_and_a_late_start_are_no_faults() {
     assert_eq!(twin.missing().count(), 0, "nobody publishes it again");
     let late = run(&without(&[0, 1, 2, 20]), true);
     assert_eq!((late.counts.before_start, named(&late)), (3, [(Fault::Missing, offset(20))].into()));
+    let nothing = run(&[], true).counts;
+    assert_eq!((nothing.before_start, nothing.of(Fault::Missing)), (0, 29), "all but the twin");
 }
 
 #[test]

@@ -122,7 +122,8 @@ impl Desk {
                 Source::Poll(_) => unreadable.push(Unreadable { name: table.clone(), kind: UnreadableKind::Polled }),
             }
         }
-        let starts_late = kafka.iter().any(|kafka| kafka.config.start == Start::Latest);
+        // Offsets that the operator names must be there.
+        let starts_late = range.offsets.is_empty() && kafka.iter().any(|kafka| kafka.config.start == Start::Latest);
         Ok(Self {
             client,
             workshop: Arc::new(workshop),

@@ -96,6 +96,55 @@ pub(crate) struct Finding {
     pub(crate) detail: &'static str,
 }
 
+/// What a comparison comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Every record is where it belongs.
+    Parity,
+    /// No fault; but some records may never have been mirrored, or may be lost: nothing tells.
+    Unproved,
+    /// There was nothing to compare.
+    Nothing,
+    /// There are faults.
+    NoParity,
+}
+
+impl Verdict {
+    /// By what was counted; besides, messages of sources that cannot be read twice, doubles among them, and whether the operator
+    /// accepts records before the first that is in the target as never mirrored.
+    pub(crate) fn of(counts: &Counts, messages: u64, doubled_keys: u64, accepts_before_start: bool) -> Self {
+        if !counts.is_parity() || doubled_keys > 0 {
+            Self::NoParity
+        } else if counts.before_start > 0 && !accepts_before_start {
+            Self::Unproved
+        } else if counts.source == counts.before_start && messages == 0 {
+            Self::Nothing
+        } else {
+            Self::Parity
+        }
+    }
+
+    /// Its name in JSON.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Parity => "parity",
+            Self::Unproved => "unproved",
+            Self::Nothing => "nothing-compared",
+            Self::NoParity => "no-parity",
+        }
+    }
+
+    /// Its name for people.
+    pub(crate) fn words(self) -> &'static str {
+        match self {
+            Self::Parity => "PARITY",
+            Self::Unproved => "UNPROVED",
+            Self::Nothing => "NOTHING COMPARED",
+            Self::NoParity => "NO PARITY",
+        }
+    }
+}
+
 /// What was counted.
 /// Invariant: once finished, `source` = `found` + `dead_letters` + `different` + `missing` + `twins` + `before_start` +
 /// `not_compared`.
@@ -144,5 +193,26 @@ impl Counts {
     /// Whether every record is where it belongs, once, in order, equal.
     pub(crate) fn is_parity(&self) -> bool {
         self.not_compared == 0 && self.faults.iter().all(|count| *count == 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_parity_only_where_something_was_compared_and_nothing_is_open() {
+        let counts = Counts { source: 5, found: 5, ..Counts::default() };
+        assert_eq!(Verdict::of(&counts, 0, 0, false), Verdict::Parity);
+        assert_eq!(Verdict::of(&counts, 0, 1, false), Verdict::NoParity);
+        assert_eq!(Verdict::of(&Counts::default(), 0, 0, true), Verdict::Nothing);
+        assert_eq!(Verdict::of(&Counts::default(), 3, 0, false), Verdict::Parity, "a queue's messages, no doubles");
+        let late = Counts { source: 7, before_start: 2, ..counts };
+        assert_eq!(Verdict::of(&late, 0, 0, false), Verdict::Unproved);
+        assert_eq!(Verdict::of(&late, 0, 0, true), Verdict::Parity);
+        let only = Counts { source: 2, before_start: 2, ..Counts::default() };
+        assert_eq!(Verdict::of(&only, 0, 0, true), Verdict::Nothing);
+        let faulty = Counts { faults: [1, 0, 0, 0, 0], ..late };
+        assert_eq!(Verdict::of(&faulty, 0, 0, true), Verdict::NoParity);
     }
 }

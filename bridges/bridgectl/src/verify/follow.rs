@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::VerifyArguments;
 use super::desk::Desk;
 use super::engine::{Run, Told};
-use super::facts::{At, Counts, Fault};
+use super::facts::{At, Counts, Fault, Verdict};
 use super::report::{Named, counts_json, named_json, named_of};
 use super::table;
 use crate::terminal::now_ms;
@@ -70,12 +70,14 @@ fn look(run: &Run, arguments: &VerifyArguments, told: &mut HashSet<Key>) -> bool
             }
         }
     }
-    say(arguments.json, now, &totals, under_way, &fresh);
-    totals.is_parity()
+    let messages = run.shared.keys().tallies.iter().map(|tally| tally.messages).sum();
+    let verdict = Verdict::of(&totals, messages, 0, arguments.accept_before_start);
+    say(arguments.json, now, verdict, &totals, under_way, &fresh);
+    verdict == Verdict::Parity
 }
 
-fn say(as_json: bool, now: u64, totals: &Counts, under_way: u64, fresh: &[Named]) {
-    let verdict = if totals.is_parity() { "parity" } else { "no-parity" };
+fn say(as_json: bool, now: u64, verdict: Verdict, totals: &Counts, under_way: u64, fresh: &[Named]) {
+    let verdict = verdict.name();
     if as_json {
         let findings: Vec<_> = fresh.iter().map(named_json).collect();
         let line = json!({

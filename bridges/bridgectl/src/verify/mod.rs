@@ -69,6 +69,9 @@ pub(crate) struct VerifyArguments {
     /// Read the target several times instead, from the same time and the same message, and show that each gives the same
     #[arg(long, conflicts_with = "offsets")]
     reread: bool,
+    /// Take records before the first that is in the target as never mirrored, where the configuration says start = "latest"
+    #[arg(long)]
+    accept_before_start: bool,
     /// How many faults of each kind are named
     #[arg(long, value_name = "N", default_value_t = 20)]
     named: usize,
@@ -121,7 +124,7 @@ impl VerifyArguments {
 async fn once(desk: &Arc<Desk>, arguments: &VerifyArguments) -> Result<bool, String> {
     let outcome = compare(desk, &arguments.settings(), &watch).await?;
     let queues = queues::look(desk, &outcome.keys).await;
-    let report = Report::new(desk, &outcome, queues, arguments.named);
+    let report = Report::new(desk, &outcome, queues, arguments);
     let json = report.json();
     if arguments.json {
         println!("{json:#}");

@@ -26,7 +26,7 @@ const EMPTY: &str = "#9aa8b5";
 
 /// The page.
 pub(crate) fn html(report: &Report) -> String {
-    let (class, verdict) = if report.is_parity() { ("good", "PARITY") } else { ("bad", "NO PARITY") };
+    let (class, verdict) = (if report.is_parity() { "good" } else { "bad" }, report.verdict.words());
     let mut page = format!(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
          <title>{stream}: {verdict}</title><style>{STYLE}</style>\

@@ -6,9 +6,10 @@ use serde_json::{Value, json};
 use super::compare::Comparison;
 use super::desk::{Desk, UnreadableKind};
 use super::engine::Outcome;
-use super::facts::{Counts, Fault, Finding};
+use super::facts::{Counts, Fault, Finding, Verdict};
 use super::keys::Double;
 use super::queues::Queue;
+use super::VerifyArguments;
 
 /// The version of the JSON document.
 pub(crate) const VERSION: u32 = 1;
@@ -43,6 +44,7 @@ pub(crate) struct Report {
     pub(crate) range: String,
     pub(crate) began_ms: u64,
     pub(crate) seconds: f64,
+    pub(crate) verdict: Verdict,
     pub(crate) rows: Vec<Row>,
     pub(crate) totals: Counts,
     pub(crate) named: Vec<Named>,
@@ -58,7 +60,8 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    pub(crate) fn new(desk: &Desk, outcome: &Outcome, queues: Vec<Queue>, named_max: usize) -> Self {
+    pub(crate) fn new(desk: &Desk, outcome: &Outcome, queues: Vec<Queue>, arguments: &VerifyArguments) -> Self {
+        let named_max = arguments.named;
         let mut totals = Counts::default();
         outcome.comparisons.iter().for_each(|comparison| totals.add(&comparison.counts));
         let row = |(part, comparison): (&super::Part, &Comparison)| Row {
@@ -79,6 +82,7 @@ impl Report {
             named.extend(of_all.take(named_max));
         }
         let keys = &outcome.keys;
+        let messages = keys.tallies.iter().map(|tally| tally.messages).sum();
         let double = |double: &Double| {
             let (topic, id) = place_of(desk, double.at);
             (double.sequence_id, topic, id)
@@ -88,6 +92,7 @@ impl Report {
             range: desk.range.clone(),
             began_ms: desk.now_ms,
             seconds: outcome.elapsed.as_secs_f64(),
+            verdict: Verdict::of(&totals, messages, keys.doubled, arguments.accept_before_start),
             rows,
             totals,
             named,
@@ -104,7 +109,7 @@ impl Report {
 
     /// Whether everything is where it belongs, as far as that can be told.
     pub(crate) fn is_parity(&self) -> bool {
-        self.totals.is_parity() && self.doubled_keys.0 == 0
+        self.verdict == Verdict::Parity
     }
 
     pub(crate) fn records_per_second(&self) -> u64 {
@@ -126,7 +131,7 @@ impl Report {
             "version": VERSION,
             "kind": "verify",
             "stream": self.stream,
-            "verdict": if self.is_parity() { "parity" } else { "no-parity" },
+            "verdict": self.verdict.name(),
             "range": self.range,
             "began": rfc3339(self.began_ms),
             "seconds": (self.seconds * 1000.0).round() / 1000.0,
@@ -214,7 +219,7 @@ fn notes(outcome: &Outcome, totals: &Counts) -> Vec<String> {
     );
     note(
         totals.before_start,
-        "records lie before the first that was mirrored (start = \"latest\"); that they were never mirrored cannot be told from that they were removed",
+        "records lie before the first that was mirrored (start = \"latest\"); that they were never mirrored cannot be told from that they are lost: --accept-before-start takes it so, --offsets names what must be there",
     );
     note(totals.twins, "records are in the target by their twins of another source");
     note(

@@ -51,10 +51,10 @@ pub(crate) fn text(report: &Report) -> String {
 
 /// The last line.
 pub(crate) fn verdict(report: &Report) -> String {
-    let Report { totals, seconds, .. } = report;
-    let verdict = if report.is_parity() { "PARITY" } else { "NO PARITY" };
+    let Report { totals, seconds, verdict, .. } = report;
     format!(
-        "{verdict}: {} source records, {} in the target, {} among the dead letters ({seconds:.1} s, {} records/s)\n",
+        "{}: {} source records, {} in the target, {} among the dead letters ({seconds:.1} s, {} records/s)\n",
+        verdict.words(),
         totals.source,
         totals.found + totals.twins,
         totals.dead_letters,
