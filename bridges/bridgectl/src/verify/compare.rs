@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::Range;
 
+use super::beyond::Beyond;
 use super::bits::Bits;
 use super::facts::{At, Counts, Digest, Expected, Fault, Finding, Mark, Observed, Place, Topic};
 use super::order::{Order, Step};
@@ -81,6 +82,7 @@ pub(crate) struct Comparison {
     pub(crate) heat: Vec<[u32; 5]>,
     /// The lowest and highest id of this partition that the target showed, whether or not it is in the range.
     pub(crate) seen: Option<(u64, u64)>,
+    beyond: Beyond,
 }
 
 #[derive(Debug, Default)]
@@ -91,8 +93,10 @@ struct Lane {
 }
 
 impl Comparison {
-    pub(crate) fn new(range: Range<u64>, bounds: Bounds) -> Self {
+    /// Of these offsets of a partition that ends at `source_end` as this begins.
+    pub(crate) fn new(range: Range<u64>, source_end: u64, bounds: Bounds) -> Self {
         Self {
+            beyond: Beyond::new(source_end.max(range.end)),
             source_at: range.start,
             shown: Bits::from(range.start),
             found: Bits::from(range.start),
@@ -176,6 +180,7 @@ impl Comparison {
         let id = observed.id;
         let (low, high) = self.seen.unwrap_or((id, id));
         self.seen = Some((low.min(id), high.max(id)));
+        self.beyond.note(id, observed.at);
         // Dead letters are few: the first that is read says little of how far back was read.
         if observed.mark == Mark::Lane && observed.place != Place::DeadLetters {
             self.lanes.entry(observed.at.topic).or_default().first.get_or_insert(id);
@@ -321,6 +326,18 @@ impl Comparison {
     pub(crate) fn is_covered(&self) -> bool {
         let mut lanes = self.lanes.values().filter_map(|lane| lane.first).peekable();
         lanes.peek().is_some() && lanes.all(|first| first <= self.range.start)
+    }
+
+    /// Whether there are messages that only the source's end as it is now tells about: [`Comparison::ends_at`].
+    pub(crate) fn asks_for_end(&self) -> bool {
+        !self.beyond.is_empty()
+    }
+
+    /// The source ends here, now that the target was read: what the target has behind it is of no record.
+    pub(crate) fn ends_at(&mut self, source_end: u64) {
+        for (id, at) in self.beyond.take(source_end) {
+            self.fault(Fault::Extra, id, Some(at), "behind the end of the source");
+        }
     }
 
     /// Both sides have shown everything: what still waits is missing. `starts_late` says that the configuration does not

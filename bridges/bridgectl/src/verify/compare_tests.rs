@@ -38,7 +38,7 @@ fn copy(count: u64) -> (Vec<Expected>, Vec<Observed>) {
 /// Runs a comparison in which the sides come in by turns, as the bits of `turns` say, as far as the bounds let them.
 fn compared(source: &[Expected], target: &[Observed], turns: u64) -> Comparison {
     let end = source.last().map_or(0, |last| last.offset + 1).max(1);
-    let mut comparison = Comparison::new(0..end, BOUNDS);
+    let mut comparison = Comparison::new(0..end, end, BOUNDS);
     let (mut source, mut target, mut turn) = (source.iter(), target.iter(), 0u32);
     loop {
         let (may_source, may_target) = comparison.may_read();
@@ -120,7 +120,7 @@ fn a_twin_of_another_source_and_a_late_start_are_no_faults() {
         target.iter().enumerate().filter(|(n, _)| !skipped.contains(n)).map(|(_, observed)| *observed).collect()
     };
     let run = |target: &[Observed], starts_late: bool| {
-        let mut comparison = Comparison::new(0..offset(30), BOUNDS);
+        let mut comparison = Comparison::new(0..offset(30), offset(30), BOUNDS);
         source.iter().for_each(|expected| comparison.expect(expected, 0));
         target.iter().for_each(|observed| comparison.observe(observed));
         comparison.finish(starts_late, |key| key == 7);
@@ -138,7 +138,7 @@ fn a_twin_of_another_source_and_a_late_start_are_no_faults() {
 #[test]
 fn what_comes_too_late_is_missing_until_it_comes() {
     let (source, target) = copy(10);
-    let mut comparison = Comparison::new(0..u64::MAX, BOUNDS);
+    let mut comparison = Comparison::new(0..u64::MAX, u64::MAX, BOUNDS);
     source.iter().for_each(|expected| comparison.expect(expected, 1_000));
     target[..8].iter().for_each(|observed| comparison.observe(observed));
     comparison.overdue(999, |_| false);
@@ -152,6 +152,23 @@ fn what_comes_too_late_is_missing_until_it_comes() {
     comparison.forget_below(offset(9));
     comparison.observe(&target[3]);
     assert!(comparison.counts.is_parity(), "what is forgotten is passed over");
+}
+
+#[test]
+fn what_lies_behind_the_end_of_the_source_is_extra_and_what_came_since_is_not() {
+    let (source, target) = copy(10);
+    let end = offset(10);
+    let mut comparison = Comparison::new(0..end, end, BOUNDS);
+    source.iter().for_each(|expected| comparison.expect(expected, 0));
+    target.iter().for_each(|observed| comparison.observe(observed));
+    assert!(!comparison.asks_for_end());
+    for id in [end, end + 1, end + 50] {
+        comparison.observe(&Observed { id, ..target[9] });
+    }
+    assert!(comparison.asks_for_end());
+    comparison.ends_at(end + 2);
+    comparison.finish(false, |_| false);
+    assert_eq!(named(&comparison), [(Fault::Extra, end + 50)].into());
 }
 
 #[test]

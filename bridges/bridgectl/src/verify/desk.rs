@@ -46,6 +46,8 @@ pub(crate) struct Part {
     /// The offsets that are compared, the last not included.
     pub(crate) from: u64,
     pub(crate) to: u64,
+    /// Where the source partition ended when this was asked for; this offset was not there yet.
+    pub(crate) source_end: u64,
 }
 
 /// A source that cannot be read a second time.
@@ -104,10 +106,10 @@ impl Desk {
                     let topic = open_topic(&config, source).await?;
                     let (asked, range, start) = (Arc::clone(&topic), range.clone(), source.start.clone());
                     let ranges = blocking(move || range.resolve(&asked, &start, now_ms)).await?;
-                    parts.extend(ranges.into_iter().map(|(partition, range)| {
+                    parts.extend(ranges.into_iter().map(|(partition, super::range::Resolved { range, end })| {
                         let source = topic.partition(partition);
                         let name = workshop.producer_name(table, &source);
-                        Part { kafka: kafka.len(), source, name, from: range.start, to: range.end }
+                        Part { kafka: kafka.len(), source, name, from: range.start, to: range.end, source_end: end }
                     }));
                     kafka.push(Kafka { table: table.clone(), config: source.clone(), topic });
                 }

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::compare::{Bounds, Comparison};
-use super::desk::Desk;
+use super::desk::{Desk, blocking};
 use super::keys::Keys;
 use super::others::Others;
 use super::{source, target};
@@ -90,8 +90,9 @@ impl Run {
         let parts = desk.parts.len().max(1);
         let bounds = Bounds { ahead: AHEAD_RECORDS / parts, kept: KEPT_RECORDS / parts, named: settings.named };
         let range = |part: &super::desk::Part| part.from..if settings.follows { u64::MAX } else { part.to };
+        let of = |part: &super::desk::Part| Comparison::new(range(part), part.source_end, bounds);
         let shared = Arc::new(Shared {
-            comparisons: desk.parts.iter().map(|part| Mutex::new(Comparison::new(range(part), bounds))).collect(),
+            comparisons: desk.parts.iter().map(|part| Mutex::new(of(part))).collect(),
             desk: Arc::clone(desk),
             keys: Mutex::new(Keys::new(desk)),
             others: Mutex::new(Others::default()),
@@ -172,10 +173,11 @@ pub(crate) async fn compare(desk: &Arc<Desk>, settings: &Settings, watch: Watch<
         shown?;
         let shared = Arc::clone(&run.shared);
         drop(run);
+        ask_for_ends(&shared).await?;
         let keys = std::mem::take(&mut *shared.keys());
         let comparisons: Vec<Comparison> = (0..shared.comparisons.len())
             .map(|part| {
-                let empty = Comparison::new(0..0, Bounds { ahead: 0, kept: 0, named: 0 });
+                let empty = Comparison::new(0..0, 0, Bounds { ahead: 0, kept: 0, named: 0 });
                 let mut comparison = std::mem::replace(&mut *shared.comparison(part), empty);
                 comparison.finish(desk.starts_late, |key| keys.contains(key));
                 comparison
@@ -196,4 +198,16 @@ pub(crate) async fn compare(desk: &Arc<Desk>, settings: &Settings, watch: Watch<
         let target_messages = shared.target_messages.load(Ordering::Relaxed);
         return Ok(Outcome { comparisons, keys, others, elapsed: began.elapsed(), target_messages, from_beginning });
     }
+}
+
+/// Asks for the source's ends again, where the target holds something behind those that are known.
+async fn ask_for_ends(shared: &Arc<Shared>) -> Result<(), String> {
+    for (part, index) in shared.desk.parts.iter().zip(0..) {
+        if shared.comparison(index).asks_for_end() {
+            let (topic, number) = (Arc::clone(&shared.desk.kafka[part.kafka].topic), part.source.partition);
+            let (_, end) = blocking(move || topic.watermarks(number).map_err(|error| super::words(&error))).await?;
+            shared.comparison(index).ends_at(end);
+        }
+    }
+    Ok(())
 }

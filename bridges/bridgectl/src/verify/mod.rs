@@ -8,6 +8,7 @@
 //!                                                                              report.rs, page.rs <┘
 //! ```
 
+mod beyond;
 mod bits;
 mod compare;
 mod content;

@@ -40,6 +40,14 @@ pub(crate) struct Offsets {
     pub(crate) to: Option<u64>,
 }
 
+/// What is compared of one partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Resolved {
+    pub(crate) range: Range<u64>,
+    /// Where the partition ends now; this offset is not there yet.
+    pub(crate) end: u64,
+}
+
 /// How far back is looked where nothing is said.
 const HOUR_MS: u64 = 3_600_000;
 
@@ -73,7 +81,7 @@ impl RangeArguments {
         topic: &KafkaTopic,
         start: &Start,
         now_ms: u64,
-    ) -> Result<BTreeMap<u32, Range<u64>>, String> {
+    ) -> Result<BTreeMap<u32, Resolved>, String> {
         let named = self.partition.iter().chain(self.offsets.iter().map(|offsets| &offsets.partition));
         if let Some(partition) = named.copied().find(|partition| *partition >= topic.partitions()) {
             let topic_name = topic.partition(0).topic;
@@ -89,10 +97,11 @@ impl RangeArguments {
             if is_left_out || !self.offsets.is_empty() && offsets.is_none() {
                 continue;
             }
-            let range = self.resolve_one(topic, partition, offsets, now_ms).map_err(|error| super::words(&error))?;
+            let resolved = self.resolve_one(topic, partition, offsets, now_ms);
+            let (range, end) = resolved.map_err(|error| super::words(&error))?;
             let first = first_mirrored(topic, partition, start).map_err(|error| super::words(&error))?;
             let from = range.start.max(first);
-            ranges.insert(partition, from..range.end.max(from));
+            ranges.insert(partition, Resolved { range: from..range.end.max(from), end });
         }
         Ok(ranges)
     }
@@ -103,16 +112,16 @@ impl RangeArguments {
         partition: u32,
         offsets: Option<&Offsets>,
         now_ms: u64,
-    ) -> Result<Range<u64>, SourceError> {
+    ) -> Result<(Range<u64>, u64), SourceError> {
         let (low, high) = topic.watermarks(partition)?;
         if let Some(Offsets { from, to, .. }) = offsets {
-            return Ok((*from).clamp(low, high)..to.unwrap_or(high).min(high));
+            return Ok(((*from).clamp(low, high)..to.unwrap_or(high).min(high), high));
         }
         let at =
             |time_ms: u64| topic.first_since(partition, time_ms).map(|offset| offset.unwrap_or(high).clamp(low, high));
         let from = self.since_ms(now_ms).map_or(Ok(low), at)?;
         let to = self.until.map_or(Ok(high), at)?;
-        Ok(from..to)
+        Ok((from..to, high))
     }
 }
 

@@ -123,7 +123,9 @@ impl<'r> Reading<'r> {
         }
         let (low, high) = (entry.sequence_id, entry.highest_sequence_id);
         let range = self.shared.comparison(part).range.clone();
-        let is_outside = high < range.start || low >= range.end;
+        // Behind the source's end every message counts.
+        let is_known = high < self.shared.desk.parts[part].source_end;
+        let is_outside = high < range.start || low >= range.end && is_known;
         self.batch.clear();
         self.keyed.clear();
         if is_outside && !self.has_keys {
