@@ -178,6 +178,12 @@ impl Comparison {
     /// The target has shown a message of this partition.
     pub(crate) fn observe(&mut self, observed: &Observed) {
         let id = observed.id;
+        if observed.mark == Mark::Copied {
+            if self.range.contains(&id) {
+                self.fault(Fault::Doubled, id, Some(observed.at), "by replay --to, which belongs into another topic");
+            }
+            return;
+        }
         let (low, high) = self.seen.unwrap_or((id, id));
         self.seen = Some((low.min(id), high.max(id)));
         self.beyond.note(id, observed.at);

@@ -172,6 +172,15 @@ fn what_lies_behind_the_end_of_the_source_is_extra_and_what_came_since_is_not() 
 }
 
 #[test]
+fn a_copy_by_a_replay_to_another_topic_is_a_fault_and_stands_for_nothing() {
+    let (source, mut target) = copy(10);
+    let removed = target.remove(4);
+    target.push(Observed { mark: Mark::Copied, ..removed });
+    let faults = [(Fault::Missing, removed.id), (Fault::Doubled, removed.id)].into();
+    assert_eq!(named(&compared(&source, &target, 0)), faults);
+}
+
+#[test]
 fn faults_lie_in_the_picture_where_they_lie_in_the_range() {
     let (source, mut target) = copy(1000);
     target.remove(990);

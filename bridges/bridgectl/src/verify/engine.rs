@@ -28,7 +28,9 @@ pub(crate) struct Shared {
     pub(crate) desk: Arc<Desk>,
     pub(crate) comparisons: Vec<Mutex<Comparison>>,
     pub(crate) keys: Mutex<Keys>,
-    pub(crate) others: Mutex<Others>,
+    /// Messages of other producers, and of this stream's own whose partition or generation is not compared.
+    pub(crate) foreign: Mutex<Others>,
+    pub(crate) elsewhere: Mutex<Others>,
     pub(crate) source_records: AtomicU64,
     pub(crate) target_messages: AtomicU64,
     /// Nothing more is wanted.
@@ -48,8 +50,12 @@ impl Shared {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn others(&self) -> MutexGuard<'_, Others> {
-        self.others.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn foreign(&self) -> MutexGuard<'_, Others> {
+        self.foreign.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn elsewhere(&self) -> MutexGuard<'_, Others> {
+        self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -95,7 +101,8 @@ impl Run {
             comparisons: desk.parts.iter().map(|part| Mutex::new(of(part))).collect(),
             desk: Arc::clone(desk),
             keys: Mutex::new(Keys::new(desk)),
-            others: Mutex::new(Others::default()),
+            foreign: Mutex::new(Others::default()),
+            elsewhere: Mutex::new(Others::default()),
             source_records: AtomicU64::new(0),
             target_messages: AtomicU64::new(0),
             stop: AtomicBool::new(false),
@@ -148,7 +155,8 @@ impl Drop for Run {
 pub(crate) struct Outcome {
     pub(crate) comparisons: Vec<Comparison>,
     pub(crate) keys: Keys,
-    pub(crate) others: Others,
+    pub(crate) foreign: Others,
+    pub(crate) elsewhere: Others,
     pub(crate) elapsed: Duration,
     pub(crate) target_messages: u64,
     pub(crate) from_beginning: bool,
@@ -194,9 +202,11 @@ pub(crate) async fn compare(desk: &Arc<Desk>, settings: &Settings, watch: Watch<
             from_beginning = true;
             continue;
         }
-        let others = std::mem::take(&mut *shared.others());
+        let foreign = std::mem::take(&mut *shared.foreign());
+        let elsewhere = std::mem::take(&mut *shared.elsewhere());
         let target_messages = shared.target_messages.load(Ordering::Relaxed);
-        return Ok(Outcome { comparisons, keys, others, elapsed: began.elapsed(), target_messages, from_beginning });
+        let elapsed = began.elapsed();
+        return Ok(Outcome { comparisons, keys, foreign, elsewhere, elapsed, target_messages, from_beginning });
     }
 }
 

@@ -73,6 +73,8 @@ pub(crate) enum Mark {
     Replayed,
     /// From the dead letters, after a fix.
     Redriven,
+    /// By `bridgectl replay --to`, which never goes into the stream's own topics.
+    Copied,
 }
 
 /// What the target holds under an offset.

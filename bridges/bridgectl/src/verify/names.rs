@@ -11,7 +11,7 @@ pub(crate) enum Owner {
     Partition(usize, Mark),
     /// A source's that cannot be read twice, by its place in the list of them.
     Unreadable(usize),
-    /// This stream's, and of nothing that is compared here: another partition, another generation.
+    /// This stream's, and of nothing that is compared here: another partition, another generation, a name of no known kind.
     Elsewhere,
     /// Somebody else's.
     Foreign,
@@ -55,9 +55,12 @@ impl Names {
         if let Some(index) = self.partitions.get(name) {
             return Owner::Partition(*index, Mark::Lane);
         }
-        for (suffix, mark) in
-            [("/repair/replay-", Mark::Replayed), ("/repair/", Mark::Repaired), ("/redrive", Mark::Redriven)]
-        {
+        for (suffix, mark) in [
+            ("/repair/replay-", Mark::Replayed),
+            ("/repair/", Mark::Repaired),
+            ("/redrive/", Mark::Redriven),
+            ("/replay/", Mark::Copied),
+        ] {
             let base = name.find(suffix).and_then(|at| self.partitions.get(&name[..at]));
             if let Some(index) = base {
                 return Owner::Partition(*index, mark);
@@ -85,7 +88,10 @@ mod tests {
             ("bridge/s/c/t/0", Owner::Partition(0, Mark::Lane)),
             ("bridge/s/c/t/0/repair/4-7", Owner::Partition(0, Mark::Repaired)),
             ("bridge/s/c/t/1/g2/repair/replay-0-999", Owner::Partition(1, Mark::Replayed)),
+            ("bridge/s/c/t/0/redrive/17", Owner::Partition(0, Mark::Redriven)),
+            ("bridge/s/c/t/1/g2/replay/20260131T120000Z", Owner::Partition(1, Mark::Copied)),
             ("bridge/s/c/t/0/g3", Owner::Elsewhere),
+            ("bridge/s/c/t/0/unheard-of/3", Owner::Elsewhere),
             ("bridge/s/c/t/7", Owner::Elsewhere),
             ("bridge/s/r@h/q/0", Owner::Unreadable(0)),
             ("bridge/other/c/t/0", Owner::Foreign),

@@ -45,8 +45,10 @@ pub(crate) fn html(report: &Report) -> String {
     }
     page += &findings(report);
     list(&mut page, "Queues", report.queues.iter().map(super::queues::Queue::text));
-    let others = report.others.iter().map(|(name, count)| format!("{count} messages of {name}"));
-    list(&mut page, "Other producers on the target, not compared", others);
+    let of = |(name, count): (&String, &u64)| format!("{count} messages of {name}");
+    list(&mut page, "Other producers on the target, not compared", report.foreign.named.iter().map(of));
+    let title = "Other partitions, generations and names of this stream, not compared";
+    list(&mut page, title, report.elsewhere.named.iter().map(of));
     list(&mut page, "Notes", report.notes.iter().cloned());
     list(&mut page, "What is not proved", report.not_proved.iter().cloned());
     page + "</html>\n"

@@ -8,6 +8,7 @@ use super::desk::{Desk, UnreadableKind};
 use super::engine::Outcome;
 use super::facts::{Counts, Fault, Finding, Verdict};
 use super::keys::Double;
+use super::others::Others;
 use super::queues::Queue;
 use super::VerifyArguments;
 
@@ -51,9 +52,8 @@ pub(crate) struct Report {
     pub(crate) queues: Vec<Queue>,
     /// Doubles by what identifies the events: how many, and some of them.
     pub(crate) doubled_keys: (u64, Vec<(u64, String, String)>),
-    pub(crate) others: Vec<(String, u64)>,
-    pub(crate) others_total: u64,
-    pub(crate) elsewhere: u64,
+    pub(crate) foreign: Others,
+    pub(crate) elsewhere: Others,
     pub(crate) target_messages: u64,
     pub(crate) notes: Vec<String>,
     pub(crate) not_proved: Vec<String>,
@@ -98,9 +98,8 @@ impl Report {
             named,
             queues,
             doubled_keys: (keys.doubled, keys.doubles.iter().take(named_max).map(double).collect()),
-            others: outcome.others.foreign.iter().map(|(name, count)| (name.clone(), *count)).collect(),
-            others_total: outcome.others.total(),
-            elsewhere: outcome.others.elsewhere,
+            foreign: outcome.foreign.clone(),
+            elsewhere: outcome.elsewhere.clone(),
             target_messages: outcome.target_messages,
             notes: notes(outcome, &totals),
             not_proved: not_proved(desk, outcome),
@@ -142,15 +141,18 @@ impl Report {
             "queues": self.queues.iter().map(Queue::json).collect::<Vec<_>>(),
             "doubled_keys": {"count": self.doubled_keys.0, "named": self.doubled_keys.1.iter().map(double).collect::<Vec<_>>()},
             "target_messages_read": self.target_messages,
-            "other_producers": {
-                "messages": self.others_total,
-                "named": self.others.iter().map(|(name, count)| json!({"producer": name, "messages": count})).collect::<Vec<_>>(),
-            },
-            "elsewhere": self.elsewhere,
+            "other_producers": others_json(&self.foreign),
+            "elsewhere": self.elsewhere.total(),
+            "elsewhere_named": others_json(&self.elsewhere)["named"],
             "notes": self.notes,
             "not_proved": self.not_proved,
         })
     }
+}
+
+fn others_json(others: &Others) -> Value {
+    let named = others.named.iter().map(|(name, count)| json!({"producer": name, "messages": count}));
+    json!({"messages": others.total(), "named": named.collect::<Vec<_>>()})
 }
 
 pub(crate) fn counts_json(counts: &Counts) -> Value {

@@ -19,6 +19,9 @@ const HEAD: [&str; 13] = [
     "DIFFERENT",
 ];
 
+/// Names that are shown of those that were not compared; the document and the page have more.
+const ELSEWHERE_MAX: usize = 10;
+
 /// The whole report.
 pub(crate) fn text(report: &Report) -> String {
     let mut text = format!("{}: {}\n", report.stream, report.range);
@@ -34,11 +37,14 @@ pub(crate) fn text(report: &Report) -> String {
         text += &format!("{}\n", queue.text());
     }
     text += &named(report);
-    if report.others_total > 0 {
-        text += &format!("{} messages of {} other producers\n", report.others_total, report.others.len());
+    let (foreign, elsewhere) = (report.foreign.total(), report.elsewhere.total());
+    if foreign > 0 {
+        text += &format!("{foreign} messages of {} other producers\n", report.foreign.named.len());
     }
-    if report.elsewhere > 0 {
-        text += &format!("{} messages of partitions or generations that were not compared\n", report.elsewhere);
+    if elsewhere > 0 {
+        text += &format!("{elsewhere} messages of this stream's names that were not compared:\n");
+        let named = report.elsewhere.named.iter().take(ELSEWHERE_MAX);
+        named.for_each(|(name, count)| text += &format!("  {count} of {name}\n"));
     }
     for note in &report.notes {
         text += &format!("note: {note}\n");

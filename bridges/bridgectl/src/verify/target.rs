@@ -101,11 +101,11 @@ impl<'r> Reading<'r> {
             Owner::Partition(part, mark) => self.take_ours(entry, part, mark).await,
             Owner::Unreadable(source) => self.take_unreadable(entry, source),
             Owner::Elsewhere => {
-                self.shared.others().elsewhere += u64::from(entry.count);
+                self.shared.elsewhere().add(&entry.producer_name, u64::from(entry.count));
                 Ok(())
             }
             Owner::Foreign => {
-                self.shared.others().add(&entry.producer_name, u64::from(entry.count));
+                self.shared.foreign().add(&entry.producer_name, u64::from(entry.count));
                 Ok(())
             }
         }
@@ -141,7 +141,8 @@ impl<'r> Reading<'r> {
                     Place::Topic(_) => self.content.of_message(&message),
                 };
                 let at = self.at(entry, index);
-                let mark = if mark == Mark::Lane { mark } else { marked(&message, mark) };
+                let is_marked = [Mark::Lane, Mark::Copied].contains(&mark);
+                let mark = if is_marked { mark } else { marked(&message, mark) };
                 self.batch.push(Observed { id: message.sequence_id, place, digest, at, mark });
                 self.note_key(entry, &message, None, at);
             }
