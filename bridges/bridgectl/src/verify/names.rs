@@ -76,6 +76,11 @@ impl Names {
     }
 }
 
+/// Whether it is the name of a redrive: of the message in the target, or of a note about it among the dead letters.
+pub(crate) fn is_redrive(producer_name: &str) -> bool {
+    producer_name.rsplit_once("/redrive/").is_some_and(|(_, offset)| offset.parse::<u64>().is_ok())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,5 +105,6 @@ mod tests {
             assert_eq!(names.owner(name), owner, "{name}");
             assert_eq!(names.owner(name), owner, "{name}, asked again");
         }
+        assert!(is_redrive("bridge/s/r@h/q/0/redrive/17") && !is_redrive("bridge/s/r@h/q/0"));
     }
 }

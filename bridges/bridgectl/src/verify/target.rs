@@ -18,7 +18,7 @@ use super::content::Content;
 use super::engine::{Shared, Told};
 use super::facts::{At, Digest, Mark, Observed, Place, Topic};
 use super::keys::Keyed;
-use super::names::{Names, Owner};
+use super::names::{Names, Owner, is_redrive};
 use super::reader::EntryReader;
 
 /// How long the comparison is waited for, before it is asked again.
@@ -112,7 +112,7 @@ impl<'r> Reading<'r> {
     }
 
     async fn take_ours(&mut self, entry: &Entry, part: usize, mark: Mark) -> Result<(), String> {
-        let place = self.shared.desk.topics[self.topic].place;
+        let place = self.place();
         if mark == Mark::Redriven && place == Place::DeadLetters {
             // A note that the dead letter is settled.
             return Ok(());
@@ -157,10 +157,14 @@ impl<'r> Reading<'r> {
     /// Messages of a source that cannot be read twice: what identifies them is looked at.
     fn take_unreadable(&mut self, entry: &Entry, source: usize) -> Result<(), String> {
         self.keyed.clear();
+        let is_dead = self.place() == Place::DeadLetters;
+        if is_dead && is_redrive(&entry.producer_name) {
+            // A note that the dead letter is settled.
+            return Ok(());
+        }
         if self.shared.desk.since_ms.is_some_and(|since_ms| entry.publish_time_ms < since_ms) {
             return Ok(());
         }
-        let is_dead = self.shared.desk.topics[self.topic].place == Place::DeadLetters;
         let batch = entry.batch().map_err(|error| self.broken(entry, &error))?;
         let mut without_key = 0;
         for (message, index) in batch.messages().zip(0..) {
@@ -179,13 +183,21 @@ impl<'r> Reading<'r> {
         Ok(())
     }
 
-    /// Whether the message has a key.
+    fn place(&self) -> Place {
+        self.shared.desk.topics[self.topic].place
+    }
+
+    /// Whether the message has a key. Noted are those of messages in the target and the topics of routes: a dead letter is no
+    /// twin of an event, and what is redriven from it no double.
     fn note_key(&mut self, entry: &Entry, message: &Message<'_>, source: Option<usize>, at: At) -> bool {
         if !self.has_keys {
             return false;
         }
         let find = |wanted: &str| message.properties().find(|(name, _)| *name == wanted).map(|(_, value)| value);
         let Some(key) = find(IDEMPOTENCY_KEY) else { return false };
+        if self.place() == Place::DeadLetters {
+            return true;
+        }
         let hash = match (self.shared.desk.config.dedupe.key.is_some(), find(SHA256)) {
             (false, Some(sha256)) => recall::hash_key(format!("{sha256}{key}").as_bytes()),
             _ => recall::hash_key(key.as_bytes()),
