@@ -86,7 +86,6 @@ pub(crate) struct Run {
     pub(crate) told: mpsc::UnboundedReceiver<Told>,
     threads: usize,
     tasks: usize,
-    pub(crate) began: Instant,
     _target: target::Tasks,
 }
 
@@ -117,7 +116,7 @@ impl Run {
         };
         let tasks = target::Tasks::start(&shared, start, &tell);
         let threads = source::start(&shared, &tell)?;
-        Ok(Self { shared, told, threads, tasks: desk.topics.len(), began: Instant::now(), _target: tasks })
+        Ok(Self { shared, told, threads, tasks: desk.topics.len(), _target: tasks })
     }
 
     /// Waits until both sides have shown all that they held when it began, and what was on its way then has come, or has
@@ -131,7 +130,8 @@ impl Run {
                 None => return Err("a reader has ended without a word".to_owned()),
             }
         }
-        let deadline = self.began + lag;
+        // However long reading took: only from here on nothing but what is on its way is waited for.
+        let deadline = Instant::now() + lag;
         while Instant::now() < deadline && self.unfound() > 0 {
             if let Ok(Some(Told::Failed(problem))) = tokio::time::timeout(LOOK, self.told.recv()).await {
                 return Err(problem);
