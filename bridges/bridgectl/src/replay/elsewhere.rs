@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 
 use super::publish::Held;
 use super::read::Records;
-use super::{Pace, ReplayArguments, say};
+use super::{Pace, ReplayArguments, ask, say};
 use crate::audit::{self, Operation};
-use crate::terminal::{self, Progress, now_ms};
+use crate::terminal::{Progress, now_ms};
 use crate::verify::{self, Desk, Part};
 
 /// Offsets that are read at a time.
@@ -49,7 +49,8 @@ pub(super) async fn run(desk: &Arc<Desk>, arguments: &ReplayArguments, topic: &s
         say(arguments, &document, &format!("{offsets} records at most; nothing was published"));
         return Ok(true);
     }
-    terminal::confirm(&format!("{offsets} records of {stream} at most are published to {topic}."), arguments.yes)?;
+    let what = format!("{offsets} records of {stream} at most are published to {topic}.");
+    ask(what, arguments.yes).await?;
     eprintln!("should it be interrupted: bridgectl replay {stream} --to {topic} --id {id}{}", window(desk, arguments));
     let detail = json!({"topic": topic, "id": id, "range": desk.range, "offsets": offsets, "rate": arguments.rate});
     let work = async {

@@ -11,15 +11,17 @@ use serde_json::{Value, json};
 
 use super::publish::Held;
 use super::read::{Ready, Records};
-use super::{Pace, ReplayArguments, say};
+use super::{Pace, ReplayArguments, ask, say};
 use crate::audit::{self, Operation};
-use crate::terminal::{self, Progress};
+use crate::terminal::Progress;
 use crate::verify::{self, Desk, Part, Settings};
 
 /// Offsets that share a name.
 const BLOCK: u64 = 1_000;
 /// How many rounds of names a block may take: one is used up where a record vanished that lies below one that was replayed.
 const ROUNDS: u32 = 100;
+/// A comparison that is older when it is confirmed is made again.
+const FRESH: Duration = Duration::from_secs(30);
 /// Missing records further apart than this are read by another start.
 const FAR: u64 = 100_000;
 
@@ -45,7 +47,7 @@ pub(super) async fn run(desk: &Arc<Desk>, arguments: &ReplayArguments) -> Result
     let began = Instant::now();
     // Held from before the comparison: what another replay has published by then is found by it.
     let locks = if arguments.dry_run { Vec::new() } else { lock(desk).await? };
-    let done = locked(desk, arguments, began).await;
+    let done = locked(desk, arguments, began, &locks).await;
     for lock in locks {
         lock.close().await;
     }
@@ -63,7 +65,12 @@ async fn lock(desk: &Desk) -> Result<Vec<Held>, String> {
     Ok(locks)
 }
 
-async fn locked(desk: &Arc<Desk>, arguments: &ReplayArguments, began: Instant) -> Result<bool, String> {
+async fn locked(
+    desk: &Arc<Desk>,
+    arguments: &ReplayArguments,
+    began: Instant,
+    locks: &[Held],
+) -> Result<bool, String> {
     let lacks = lacks(desk).await?;
     let count: u64 = lacks.iter().map(Lack::count).sum();
     let under_way: u64 = lacks.iter().map(|lack| lack.under_way).sum();
@@ -92,12 +99,17 @@ async fn locked(desk: &Arc<Desk>, arguments: &ReplayArguments, began: Instant) -
     let stream = &desk.config.stream.name;
     let what =
         format!("{count} records of {stream} are published into its target, out of order and marked as replayed.");
-    terminal::confirm(&what, arguments.yes)?;
+    let asked = Instant::now();
+    ask(what, arguments.yes).await?;
+    let lost = |lacks: &[Lack]| lacks.iter().map(|lack| lack.lost.clone()).collect::<Vec<_>>();
+    if asked.elapsed() > FRESH && lost(&self::lacks(desk).await?) != lost(&lacks) {
+        return Err("what is missing has changed while it was asked: nothing was published, run this again".to_owned());
+    }
     let replay = verify::file_time(desk.now_ms);
     let detail = json!({"missing": count, "range": desk.range, "rate": arguments.rate, "replay": replay});
     let work = async {
         let mut published = 0;
-        let done = publish(desk, arguments, &lacks, &replay, began, &mut published).await;
+        let done = publish(desk, arguments, &lacks, &replay, began, locks, &mut published).await;
         done.map(|lost| json!({"published": published, "gone_from_the_source": lost}))
             .map_err(|problem| format!("{problem} ({published} were published)"))
     };
@@ -142,6 +154,7 @@ async fn publish(
     lacks: &[Lack],
     replay: &str,
     began: Instant,
+    locks: &[Held],
     published: &mut u64,
 ) -> Result<u64, String> {
     let all: u64 = lacks.iter().map(Lack::count).sum();
@@ -149,6 +162,9 @@ async fn publish(
     for lack in lacks {
         let mut records: Option<Records<'_>> = None;
         for (block, wanted) in blocks(&lack.lost) {
+            if !locks.iter().all(Held::is_open) {
+                return Err("the connection that kept other replays out was lost: run this again".to_owned());
+            }
             let (first, end) = (wanted[0].start, wanted[wanted.len() - 1].end);
             let is_near = |records: &Records<'_>| records.position() <= first && first - records.position() < FAR;
             if !records.as_ref().is_some_and(is_near) {

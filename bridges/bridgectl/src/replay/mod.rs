@@ -22,7 +22,8 @@ use serde_json::Value;
 
 use crate::audit::LogOptions;
 use crate::streams;
-use crate::verify::{Desk, RangeArguments};
+use crate::terminal;
+use crate::verify::{Desk, RangeArguments, blocking};
 
 #[derive(Debug, Args)]
 pub(crate) struct ReplayArguments {
@@ -105,6 +106,11 @@ fn parse_id(text: &str) -> Result<String, String> {
         true => Ok(text.to_owned()),
         false => Err("write up to 64 letters, digits, \"-\", \"_\" and \".\"".to_owned()),
     }
+}
+
+/// Asks beside the runtime's own thread: connections live on meanwhile, and with them the names that are held.
+async fn ask(what: String, yes: bool) -> Result<(), String> {
+    blocking(move || terminal::confirm(&what, yes)).await
 }
 
 /// Says what was done.
