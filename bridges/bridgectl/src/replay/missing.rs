@@ -30,6 +30,8 @@ struct Lack {
     part: Part,
     /// Below the position: to be published.
     lost: Vec<Range<u64>>,
+    /// Before everything that the target still holds, and left out: retention may have removed them.
+    trimmed: u64,
     /// At or above it: on their way.
     under_way: u64,
     /// Before the first that is in the target, where the configuration says start = "latest".
@@ -37,6 +39,25 @@ struct Lack {
 }
 
 impl Lack {
+    /// What is missing, as ranges with their ends included, told apart: what `is_trimmed`, what lies below the position.
+    fn of(
+        part: &Part,
+        missing: impl Iterator<Item = (u64, u64)>,
+        position: u64,
+        is_trimmed: impl Fn(u64) -> bool,
+    ) -> Self {
+        let mut lack = Self { part: part.clone(), lost: Vec::new(), trimmed: 0, under_way: 0, before_start: 0 };
+        for id in missing.flat_map(|(low, high)| low..=high) {
+            match lack.lost.last_mut() {
+                _ if id >= position => lack.under_way += 1,
+                _ if is_trimmed(id) => lack.trimmed += 1,
+                Some(range) if range.end == id => range.end += 1,
+                _ => lack.lost.push(id..id + 1),
+            }
+        }
+        lack
+    }
+
     fn count(&self) -> u64 {
         self.lost.iter().map(|range| range.end - range.start).sum()
     }
@@ -71,7 +92,7 @@ async fn locked(
     began: Instant,
     locks: &[Held],
 ) -> Result<bool, String> {
-    let lacks = lacks(desk).await?;
+    let lacks = lacks(desk, arguments).await?;
     let count: u64 = lacks.iter().map(Lack::count).sum();
     let under_way: u64 = lacks.iter().map(|lack| lack.under_way).sum();
     for lack in lacks.iter().filter(|lack| !arguments.json && lack.count() > 0) {
@@ -82,6 +103,12 @@ async fn locked(
             "{under_way} records are not in the target yet and lie above the bridge's position: they are on their way, and left to it"
         );
     }
+    let trimmed: u64 = lacks.iter().map(|lack| lack.trimmed).sum();
+    if trimmed > 0 {
+        eprintln!(
+            "{trimmed} records lie before everything that the target still holds: retention may have removed them, and they are left out; --trimmed publishes them, too"
+        );
+    }
     let before_start: u64 = lacks.iter().map(|lack| lack.before_start).sum();
     if before_start > 0 {
         eprintln!(
@@ -90,23 +117,26 @@ async fn locked(
     }
     let mut document = json!({
         "version": 1, "kind": "replay-missing", "stream": desk.config.stream.name, "range": desk.range, "missing": count,
-        "under_way": under_way, "before_start": before_start, "published": 0,
+        "under_way": under_way, "trimmed": trimmed, "before_start": before_start,
+        "published": 0,
     });
     if count == 0 || arguments.dry_run {
         say(arguments, &document, &format!("{count} records are missing and can be replayed; nothing was published"));
         return Ok(true);
     }
     let stream = &desk.config.stream.name;
-    let what =
-        format!("{count} records of {stream} are published into its target, out of order and marked as replayed.");
+    let left_out = if trimmed > 0 { format!(" {trimmed} trimmed ones are left out.") } else { String::new() };
+    let what = format!(
+        "{count} records of {stream} are published into its target, out of order and marked as replayed.{left_out}"
+    );
     let asked = Instant::now();
     ask(what, arguments.yes).await?;
     let lost = |lacks: &[Lack]| lacks.iter().map(|lack| lack.lost.clone()).collect::<Vec<_>>();
-    if asked.elapsed() > FRESH && lost(&self::lacks(desk).await?) != lost(&lacks) {
+    if asked.elapsed() > FRESH && lost(&self::lacks(desk, arguments).await?) != lost(&lacks) {
         return Err("what is missing has changed while it was asked: nothing was published, run this again".to_owned());
     }
     let replay = verify::file_time(desk.now_ms);
-    let detail = json!({"missing": count, "range": desk.range, "rate": arguments.rate, "replay": replay});
+    let detail = json!({"missing": count, "trimmed_left_out": trimmed, "includes_trimmed": arguments.trimmed, "range": desk.range, "rate": arguments.rate, "replay": replay});
     let work = async {
         let mut published = 0;
         let done = publish(desk, arguments, &lacks, &replay, began, locks, &mut published).await;
@@ -126,7 +156,7 @@ async fn locked(
 }
 
 /// What is missing, by the comparison, told apart by the positions as they were before it.
-async fn lacks(desk: &Arc<Desk>) -> Result<Vec<Lack>, String> {
+async fn lacks(desk: &Arc<Desk>, arguments: &ReplayArguments) -> Result<Vec<Lack>, String> {
     let topic = desk.config.checkpoint_topic().to_string();
     let prefix = format!("bridge/{}/", desk.config.stream.name);
     let listed = checkpoint::list(&desk.client, &topic, &prefix).await.map_err(|error| error.to_string())?;
@@ -134,15 +164,9 @@ async fn lacks(desk: &Arc<Desk>) -> Result<Vec<Lack>, String> {
     let outcome = verify::compare(desk, &settings, &verify::watch).await?;
     let lack = |(part, comparison): (&Part, &verify::Comparison)| {
         let position = listed.get(&part.name).map_or(0, |listed| listed.stored.checkpoint.position);
-        let (mut lost, mut under_way) = (Vec::new(), 0);
-        for (low, high) in comparison.missing() {
-            let end = (high + 1).min(position).max(low);
-            if end > low {
-                lost.push(low..end);
-            }
-            under_way += high + 1 - end;
-        }
-        Lack { part: part.clone(), lost, under_way, before_start: comparison.counts.before_start }
+        let is_trimmed = |id| !arguments.trimmed && comparison.is_trimmed(id);
+        let lack = Lack::of(part, comparison.missing(), position, is_trimmed);
+        Lack { before_start: comparison.counts.before_start, ..lack }
     };
     Ok(desk.parts.iter().zip(&outcome.comparisons).map(lack).collect())
 }
@@ -261,7 +285,18 @@ fn ranges(ranges: &[Range<u64>]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use bridge_common::record::SourcePartition;
+
     use super::*;
+
+    #[test]
+    fn what_is_under_way_or_may_have_been_removed_by_retention_is_not_lost() {
+        let source = SourcePartition { cluster_id: "c".to_owned(), topic: "t".to_owned(), partition: 0 };
+        let part = Part { kafka: 0, source, name: "n".to_owned(), from: 0, to: 100, source_end: 100 };
+        let lack = Lack::of(&part, [(3, 12), (20, 20), (48, 55)].into_iter(), 50, |id| id < 10);
+        assert_eq!((&lack.lost[..], lack.count()), (&[10..13, 20..21, 48..50][..], 6));
+        assert_eq!((lack.trimmed, lack.under_way), (7, 6));
+    }
 
     #[test]
     fn ranges_are_cut_into_blocks_and_names_are_golden() {

@@ -35,6 +35,9 @@ pub(crate) struct ReplayArguments {
     /// Publish the whole range to this topic, in the order of each source partition
     #[arg(long, value_name = "TOPIC", value_parser = parse_topic)]
     to: Option<TopicName>,
+    /// With --missing: also publish what lies before everything that the target still holds; retention may have removed it
+    #[arg(long, conflicts_with = "to")]
+    trimmed: bool,
     /// With --to: the name of this replay. One that was killed goes on under its name; another name publishes once more
     #[arg(long, value_name = "NAME", value_parser = parse_id, requires = "to")]
     id: Option<String>,

@@ -5,14 +5,15 @@
 //! what the target has shown and the source has not yet, too; who reads sees to it that both stay few ([`Comparison::may_read`]).
 //! Beside them there is a bit for each offset that the source has shown, and one for each that the target has.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::Range;
 
 use super::beyond::Beyond;
 use super::bits::Bits;
-use super::facts::{At, Counts, Digest, Expected, Fault, Finding, Mark, Observed, Place, Topic};
-use super::order::{Order, Step};
+use super::facts::{At, Counts, Digest, Expected, Fault, Finding, Mark, Observed, Place};
+use super::lanes::Lanes;
+use super::order::Step;
 
 /// How many stretches the range is told apart in, for the picture.
 pub(crate) const STRETCHES: usize = 120;
@@ -75,7 +76,7 @@ pub(crate) struct Comparison {
     redriven: Map<Observed>,
     shown: Bits,
     found: Bits,
-    lanes: BTreeMap<Topic, Lane>,
+    lanes: Lanes,
     pub(crate) counts: Counts,
     pub(crate) findings: Vec<Finding>,
     /// The faults, by the stretch of the range.
@@ -83,13 +84,6 @@ pub(crate) struct Comparison {
     /// The lowest and highest id of this partition that the target showed, whether or not it is in the range.
     pub(crate) seen: Option<(u64, u64)>,
     beyond: Beyond,
-}
-
-#[derive(Debug, Default)]
-struct Lane {
-    order: Order,
-    /// The first id that was read: below it nothing is known of what lies before.
-    first: Option<u64>,
 }
 
 impl Comparison {
@@ -105,7 +99,7 @@ impl Comparison {
             waiting: Map::default(),
             early: Map::default(),
             redriven: Map::default(),
-            lanes: BTreeMap::new(),
+            lanes: Lanes::default(),
             counts: Counts::default(),
             findings: Vec::new(),
             heat: vec![[0; 5]; STRETCHES],
@@ -187,9 +181,8 @@ impl Comparison {
         let (low, high) = self.seen.unwrap_or((id, id));
         self.seen = Some((low.min(id), high.max(id)));
         self.beyond.note(id, observed.at);
-        // Dead letters are few: the first that is read says little of how far back was read.
-        if observed.mark == Mark::Lane && observed.place != Place::DeadLetters {
-            self.lanes.entry(observed.at.topic).or_default().first.get_or_insert(id);
+        if observed.mark == Mark::Lane {
+            self.lanes.begin(observed);
         }
         if !self.range.contains(&id) {
             return;
@@ -267,12 +260,10 @@ impl Comparison {
     }
 
     fn note_order(&mut self, observed: &Observed) {
-        if observed.mark != Mark::Lane {
-            return;
+        if observed.mark == Mark::Lane {
+            let step = self.lanes.note(observed);
+            self.disorder(step);
         }
-        let order = &mut self.lanes.entry(observed.at.topic).or_default().order;
-        let steps = order.note(observed.id, observed.at);
-        self.disorder(steps);
     }
 
     fn disorder(&mut self, step: Option<Step>) {
@@ -330,8 +321,7 @@ impl Comparison {
 
     /// Whether every lane was read from before this range on: the first id that it showed lies below.
     pub(crate) fn is_covered(&self) -> bool {
-        let mut lanes = self.lanes.values().filter_map(|lane| lane.first).peekable();
-        lanes.peek().is_some() && lanes.all(|first| first <= self.range.start)
+        self.lanes.cover(self.range.start)
     }
 
     /// Whether there are messages that only the source's end as it is now tells about: [`Comparison::ends_at`].
@@ -350,8 +340,7 @@ impl Comparison {
     /// begin with the source's first record; `has_twin` whether another source has brought the event of a key.
     pub(crate) fn finish(&mut self, starts_late: bool, has_twin: impl Fn(u128) -> bool) {
         self.pass(self.range.end);
-        let orders: Vec<Step> = self.lanes.values_mut().filter_map(|lane| lane.order.finish()).collect();
-        orders.into_iter().for_each(|step| self.disorder(Some(step)));
+        self.lanes.finish().into_iter().for_each(|step| self.disorder(Some(step)));
         self.settle_redriven();
         // Where nothing at all is in the target, nothing says that it was ever begun: all is missing.
         let first = self.seen.map_or(0, |(first, _)| first);
@@ -405,6 +394,11 @@ impl Comparison {
     /// The missing records, as ranges of offsets with their ends included. Only after [`Comparison::finish`].
     pub(crate) fn missing(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
         self.shown.without(&self.found)
+    }
+
+    /// Whether a missing record lies below everything that its lane still holds: retention may have removed it.
+    pub(crate) fn is_trimmed(&self, offset: u64) -> bool {
+        self.lanes.begin_behind(offset, self.waiting.get(&offset).map(|waiting| waiting.place))
     }
 }
 

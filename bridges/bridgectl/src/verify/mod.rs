@@ -17,6 +17,7 @@ mod engine;
 mod facts;
 mod follow;
 mod keys;
+mod lanes;
 mod names;
 mod order;
 mod others;
