@@ -86,12 +86,7 @@ async fn lock(desk: &Desk) -> Result<Vec<Held>, String> {
     Ok(locks)
 }
 
-async fn locked(
-    desk: &Arc<Desk>,
-    arguments: &ReplayArguments,
-    began: Instant,
-    locks: &[Held],
-) -> Result<bool, String> {
+async fn locked(desk: &Arc<Desk>, arguments: &ReplayArguments, began: Instant, locks: &[Held]) -> Result<bool, String> {
     let lacks = lacks(desk, arguments).await?;
     let count: u64 = lacks.iter().map(Lack::count).sum();
     let under_way: u64 = lacks.iter().map(|lack| lack.under_way).sum();

@@ -65,7 +65,9 @@ mod tests {
     fn what_lies_before_the_first_that_is_there_is_told_by_the_lane_of_its_place() {
         let mut lanes = Lanes::default();
         assert!(lanes.begin_behind(0, None), "nothing is there at all");
-        for (topic, place, id) in [(0, Place::Topic(0), 50), (0, Place::Topic(0), 60), (1, Place::Topic(1), 90), (2, Place::DeadLetters, 7)] {
+        for (topic, place, id) in
+            [(0, Place::Topic(0), 50), (0, Place::Topic(0), 60), (1, Place::Topic(1), 90), (2, Place::DeadLetters, 7)]
+        {
             let at = At { topic, ledger: 1, entry: 1, index: 0 };
             lanes.begin(&Observed { id, place, digest: [0; 16], at, mark: Mark::Lane });
         }
