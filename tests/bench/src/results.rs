@@ -95,7 +95,7 @@ impl Results {
             let kept: Vec<_> = earlier.entries.into_iter().filter(is_new).collect();
             self.entries.extend(kept);
         }
-        self.entries.sort_by(|a, b| a.contender.cmp(&b.contender));
+        self.entries.sort_by_key(|entry| entry.contender);
         Ok(std::fs::write(path, serde_json::to_string_pretty(&self)?)?)
     }
 }

@@ -2,7 +2,7 @@
 //! what counts is the ratio. `cargo bench -p bridge-bench`.
 
 #[path = "../../src/events.rs"]
-#[allow(dead_code, reason = "only the bodies are wanted here")]
+#[allow(dead_code, unused_imports, reason = "only the bodies are wanted here, and this is no test")]
 mod events;
 mod lane;
 

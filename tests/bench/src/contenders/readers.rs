@@ -121,7 +121,7 @@ pub(crate) async fn read_rabbit(url: &str, queue: &str, kind: &str, records: u64
     while watch.records + 1 < records {
         let delivery = consumer.next().await.ok_or("the consumer has ended")??;
         watch.saw_one()?;
-        if watch.records % ACKNOWLEDGED_AT_ONCE == 0 || watch.records + 1 >= records {
+        if watch.records.is_multiple_of(ACKNOWLEDGED_AT_ONCE) || watch.records + 1 >= records {
             delivery.ack(BasicAckOptions { multiple: true }).await?;
         }
     }
