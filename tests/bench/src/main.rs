@@ -79,7 +79,7 @@ enum WorkerVerb {
     /// Read a Kafka topic
     ReadKafka { brokers: String, topic: String, partitions: i32, records: u64 },
     /// Read a RabbitMQ queue
-    ReadRabbit { url: String, queue: String, records: u64 },
+    ReadRabbit { url: String, queue: String, kind: String, records: u64 },
 }
 
 #[tokio::main]
@@ -135,7 +135,9 @@ async fn work(verb: WorkerVerb) -> Result<()> {
         WorkerVerb::ReadKafka { brokers, topic, partitions, records } => {
             tokio::task::block_in_place(|| readers::read_kafka(&brokers, &topic, partitions, records))
         }
-        WorkerVerb::ReadRabbit { url, queue, records } => readers::read_rabbit(&url, &queue, records).await,
+        WorkerVerb::ReadRabbit { url, queue, kind, records } => {
+            readers::read_rabbit(&url, &queue, &kind, records).await
+        }
     }
 }
 

@@ -2,8 +2,7 @@
 //! what counts is the ratio. `cargo bench -p bridge-bench`.
 
 #[path = "../../src/events.rs"]
-#[allow(unused_imports, reason = "its tests are left out here, their imports not")]
-#[allow(dead_code, reason = "only the bodies are wanted here")]
+#[allow(dead_code, unused_imports, reason = "only the bodies are wanted here, and this is no test")]
 mod events;
 mod lane;
 

@@ -4,6 +4,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use bridge_tests::Result;
+use bridge_tests::rabbit::QueueKind;
 use futures::StreamExt as _;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::{AMQPValue, FieldTable};
@@ -37,8 +38,8 @@ pub(crate) fn command(job: &Job, ground: &Ground) -> Result<Command> {
         Origin::Kafka { topic, partitions } => {
             command.args(["worker", "read-kafka", ground.stack.kafka(), topic, &partitions.to_string(), &records])
         }
-        Origin::Rabbit { queue, .. } => {
-            command.args(["worker", "read-rabbit", ground.stack.rabbitmq(), queue, &records])
+        Origin::Rabbit { queue, kind } => {
+            command.args(["worker", "read-rabbit", ground.stack.rabbitmq(), queue, kind.name(), &records])
         }
     };
     Ok(command)
@@ -104,15 +105,16 @@ pub(crate) fn read_kafka(brokers: &str, topic: &str, partitions: i32, records: u
 }
 
 /// Reads a queue, acknowledging as our bridge does: by hand, several at once.
-pub(crate) async fn read_rabbit(url: &str, queue: &str, records: u64) -> Result<()> {
+pub(crate) async fn read_rabbit(url: &str, queue: &str, kind: &str, records: u64) -> Result<()> {
     const PREFETCH: u16 = 10_000;
     const ACKNOWLEDGED_AT_ONCE: u64 = 500;
     let connection = Connection::connect(url, ConnectionProperties::default()).await?;
     let channel = connection.create_channel().await?;
     channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
     let mut arguments = FieldTable::default();
-    // Without meaning to any queue but a stream.
-    arguments.insert("x-stream-offset".into(), AMQPValue::LongString("first".into()));
+    if kind == QueueKind::Stream.name() {
+        arguments.insert("x-stream-offset".into(), AMQPValue::LongString("first".into()));
+    }
     let options = BasicConsumeOptions::default();
     let mut consumer = channel.basic_consume(queue.into(), "bench".into(), options, arguments).await?;
     let mut watch = Watch::new();
