@@ -66,8 +66,8 @@ enum Command {
     Drain(control::DrainArguments),
     /// Show, set or forget how far a stream's source partitions are mirrored
     ///
-    /// `set` and `forget` first take the partitions' producer names, so that no bridge works on them meanwhile: where one
-    /// does, they say who holds the name, and change nothing.
+    /// `set` and `forget` first take the partitions' producer names, so that no bridge works on them meanwhile, and no replay: where
+    /// one does, they say so, and change nothing.
     #[command(after_help = examples::CHECKPOINT)]
     Checkpoint(checkpoint::Arguments),
     /// Show whether the target holds what the source holds: missing, extra, doubled, reordered and altered records, by position

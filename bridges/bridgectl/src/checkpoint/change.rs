@@ -1,4 +1,4 @@
-//! `set` and `forget`: take the names, say what will happen, ask, write, and read back.
+//! `set` and `forget`: take the names (first those that keep replays out), say what will happen, ask, write, and read back.
 
 use std::time::Duration;
 
@@ -23,14 +23,11 @@ pub(super) async fn run(
     log: &LogOptions,
 ) -> Result<(), String> {
     let names = chosen(&desk.list().await?, which, &desk.prefix())?;
-    let mut holds = Vec::new();
-    for name in &names {
-        match Hold::take(desk, name).await {
-            Ok(hold) => holds.push(hold),
-            Err(problem) => {
-                release(holds).await;
-                return Err(problem);
-            }
+    let (mut replays, mut holds) = (Vec::new(), Vec::new());
+    let done = async {
+        // Before the partitions' own names: a replay goes by the position that it has read.
+        for name in &names {
+            replays.push(Hold::keep_replays_out(desk, name).await?);
         }
     }
     let done = change(desk, &names, &mut holds, position, asked, log).await;
