@@ -200,19 +200,17 @@ async fn wait_until_done(
 fn show(order: &Order, answers: &Answers, done: &Result<bool, String>) {
     if order.json {
         let answers: Vec<Value> = answers.iter().map(|(name, answer)| answer_json(name, answer)).collect();
-        println!(
-            "{:#}",
-            json!({ "version": 1, "stream": order.stream, "replicas": answers, "done": *done == Ok(true) })
-        );
+        let document = json!({ "version": 1, "stream": order.stream, "replicas": answers, "done": *done == Ok(true) });
+        terminal::say(&format!("{document:#}\n"));
         return;
     }
     for (name, answer) in answers {
         match answer {
-            Ok(words) => println!("{name}: {words}"),
-            Err(problem) => println!("{name}: NOT TAKEN: {problem}"),
+            Ok(words) => terminal::say(&format!("{name}: {words}\n")),
+            Err(problem) => terminal::say(&format!("{name}: NOT TAKEN: {problem}\n")),
         }
     }
     if *done == Ok(true) {
-        println!("done");
+        terminal::say("done\n");
     }
 }

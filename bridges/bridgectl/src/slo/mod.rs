@@ -100,12 +100,13 @@ pub(crate) async fn run(arguments: &SloArguments) -> Exit {
 fn tell(arguments: &SloArguments, account: &Account, result: &Value) -> Result<(), String> {
     let file = write(&arguments.out, &arguments.stream, result)?;
     if arguments.json {
-        println!("{result:#}");
+        terminal::say(&format!("{result:#}\n"));
     } else {
-        print!("{}", terminal::table(&account.table()));
+        terminal::say(&terminal::table(&account.table()));
         let errors = &result["errors"];
         let missing = errors["missing"].as_u64().map_or_else(|| "not told".to_owned(), |missing| missing.to_string());
-        println!("dead letters {}, missing {missing}; written to {}", errors["dead_letters"], file.display());
+        let dead_letters = &errors["dead_letters"];
+        terminal::say(&format!("dead letters {dead_letters}, missing {missing}; written to {}\n", file.display()));
     }
     Ok(())
 }
