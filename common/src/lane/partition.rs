@@ -111,6 +111,11 @@ impl Partition {
     }
 
     /// Handles one event.
+    /// What a batch may take from here on: what the configuration asks for, as far as the brokers take it.
+    pub fn limit_batches(&mut self, batch_bytes: usize) {
+        self.setup.limits.batch_bytes = batch_bytes.max(1);
+    }
+
     pub fn step(&mut self, event: Event, now_ms: u64, actions: &mut Vec<Action>) {
         if let Event::RoutingWanted { routing } = &event {
             self.setup.routing = routing.clone();
