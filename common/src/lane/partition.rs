@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::checkpoint::Mark;
 use super::leaving::{Goal, Leaving};
 use super::offsets::OffsetSet;
+use super::open_lane::Lane;
 use super::opening::{Opening, Outcome, Terms};
 use super::reasons::{LastKnown, Note, Stop, Why};
 use super::refusals::Refusals;
@@ -110,12 +111,12 @@ impl Partition {
         Phase::Opening(Box::new(opening))
     }
 
-    /// Handles one event.
     /// What a batch may take from here on: what the configuration asks for, as far as the brokers take it.
     pub fn limit_batches(&mut self, batch_bytes: usize) {
         self.setup.limits.batch_bytes = batch_bytes.max(1);
     }
 
+    /// Handles one event.
     pub fn step(&mut self, event: Event, now_ms: u64, actions: &mut Vec<Action>) {
         if let Event::RoutingWanted { routing } = &event {
             self.setup.routing = routing.clone();
@@ -294,6 +295,14 @@ impl Partition {
             Phase::Leaving(_) | Phase::Closing(..) => PhaseName::Draining,
             Phase::Closed => PhaseName::Closed,
             Phase::Stopped => PhaseName::Stopped,
+        }
+    }
+
+    /// Bytes that are batched or in flight, over all lanes: what takes memory.
+    pub fn held_bytes(&self) -> usize {
+        match &self.phase {
+            Phase::Running(session) => session.lanes.iter().map(Lane::held_bytes).sum(),
+            _ => 0,
         }
     }
 

@@ -162,7 +162,7 @@ impl Flow {
             _ => {}
         }
         self.step(hands::event(tag, event));
-        self.share.set(self.core.in_flight_bytes());
+        self.share.set(self.core.held_bytes());
     }
 
     pub(super) fn answer(&mut self, answer: Answer, ears: &mut Ears) {
