@@ -178,7 +178,17 @@ fn look_into(entry: &Entry, topic: &str, name: &str, found: &mut Found) -> Resul
 
 /// Whether an entry has its partition forgotten. One without a value, by whatever tool, does too, until it is compacted away.
 fn is_forgotten(message: &Message<'_>) -> bool {
-    message.null_value || message.value == FORGOTTEN
+    message.null_value || says_forgotten(message.value)
+}
+
+/// However it is written, and whatever later versions add to it; what another version means by it is not known.
+fn says_forgotten(value: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Forgotten {
+        version: u32,
+        forgotten: bool,
+    }
+    serde_json::from_slice::<Forgotten>(value).is_ok_and(|entry| entry.version == 1 && entry.forgotten)
 }
 
 /// Whether two names differ in the number of the partition only: `bridge/<stream>/<cluster>/<topic>/<partition>[/g<n>]`.
@@ -304,6 +314,15 @@ mod tests {
         let frame = forgotten_frame(name, 1, 7, 0);
         assert!(frame.bytes().ends_with(FORGOTTEN));
         assert!(decode(FORGOTTEN).is_err(), "it is no checkpoint");
+        assert!(says_forgotten(FORGOTTEN));
+        assert!(
+            says_forgotten(b"{ \"forgotten\": true, \"version\": 1, \"by\": \"ada\" }"),
+            "by its meaning, not its bytes"
+        );
+        for other in [r#"{"version":2,"forgotten":true}"#, r#"{"version":1,"forgotten":false}"#, r#"{"version":1}"#, ""]
+        {
+            assert!(!says_forgotten(other.as_bytes()), "{other}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The command line that all bridges share.
 
 use std::future::Future;
+use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -126,9 +127,33 @@ pub fn environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
+/// Writes to standard output what somebody has asked to see. Where nobody reads any more (`... | head`), the process ends quietly, as
+/// programs do; not for what is said in the midst of a change, or before an exit code that tells something: see [`say`].
+pub fn out(text: &str) {
+    let _ = write_out(text).map_err(end_if_unread);
+}
+
+/// Ends the process where this is why writing failed: nobody reads any more.
+pub fn end_if_unread(error: std::io::Error) -> std::io::Error {
+    if error.kind() == ErrorKind::BrokenPipe {
+        std::process::exit(Exit::Clean.code().into());
+    }
+    error
+}
+
+/// Writes to standard output, and goes on where that cannot be written to.
+pub fn say(text: &str) {
+    let _ = write_out(text);
+}
+
+fn write_out(text: &str) -> std::io::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
+}
+
 fn check(stream: Stream, config: &Config, json: bool, offline: bool) -> Exit {
     if offline {
-        println!("{}: the configuration is good", stream.name);
+        out(&format!("{}: the configuration is good\n", stream.name));
         return Exit::Clean;
     }
     install_tls();

@@ -158,6 +158,9 @@ async fn running_bridges_are_shown_and_ordered(scenario: &Scenario, desk: &Desk)
     })
     .await?;
 
+    let (code, _, complaint) = desk.run(&["pause", "job-lifecycle"])?;
+    assert!(code == Some(1) && complaint.contains("--yes"), "a whole bridge is not stopped unasked: {complaint}");
+
     let (code, _, complaint) = desk.run(&["pause", "job-lifecycel"])?;
     assert_eq!(code, Some(2));
     assert!(complaint.contains("Did you mean job-lifecycle?"), "{complaint}");
@@ -303,7 +306,7 @@ fn silent_brokers_are_named_in_bounded_time(desk: &Desk) -> Result<()> {
     assert!(text.contains("Kafka") && text.contains("Pulsar") && text.contains("no answer"), "{text}");
 
     let began = Instant::now();
-    let (code, _, complaint) = lost.run(&["pause", "job-lifecycle"])?;
+    let (code, _, complaint) = lost.run(&["pause", "job-lifecycle", "--yes"])?;
     assert!(began.elapsed() < seconds(25), "it took {:?}", began.elapsed());
     assert!(
         code == Some(1) && complaint.contains("nothing was changed") && complaint.contains("--unlogged"),

@@ -4,6 +4,8 @@ use bridge_common::shutdown::Exit;
 use clap::{Args, Command};
 use clap_complete::Shell;
 
+use crate::terminal;
+
 #[derive(Debug, Args)]
 pub(crate) struct CompletionsArguments {
     /// The shell
@@ -12,7 +14,9 @@ pub(crate) struct CompletionsArguments {
 
 /// Writes the script to standard output.
 pub(crate) fn run(arguments: &CompletionsArguments, mut command: Command) -> Exit {
-    clap_complete::generate(arguments.shell, &mut command, "bridgectl", &mut std::io::stdout());
+    let mut script = Vec::new();
+    clap_complete::generate(arguments.shell, &mut command, "bridgectl", &mut script);
+    terminal::out(&String::from_utf8_lossy(&script));
     Exit::Clean
 }
 

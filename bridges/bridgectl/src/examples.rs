@@ -19,7 +19,7 @@ Examples:
 
 pub(crate) const PAUSE: &str = "\
 Examples:
-  bridgectl pause job-lifecycle
+  bridgectl pause job-lifecycle --yes
   bridgectl pause job-lifecycle --partition 3,4
   bridgectl pause notifications --partition 0 --topic bridge-notifications";
 

@@ -54,11 +54,12 @@ enum Command {
     /// Have a bridge read no more, and settle what is in flight: all of it, or single partitions
     ///
     /// Every replica is told, and holds to it until it is started again; `stream.paused = true` in the configuration is what lasts.
+    /// Asks first, unless it is about single partitions.
     #[command(after_help = examples::PAUSE)]
     Pause(control::PauseArguments),
     /// Have a bridge that was paused read again: all of it, or single partitions
     #[command(after_help = examples::RESUME)]
-    Resume(control::PauseArguments),
+    Resume(control::ResumeArguments),
     /// Have a bridge settle what is in flight and leave its sources for good: other instances take over, where there are any
     ///
     /// The processes go on to answer, and read again when they are started again.
@@ -66,8 +67,8 @@ enum Command {
     Drain(control::DrainArguments),
     /// Show, set or forget how far a stream's source partitions are mirrored
     ///
-    /// `set` and `forget` first take the partitions' producer names, so that no bridge works on them meanwhile: where one
-    /// does, they say who holds the name, and change nothing.
+    /// `set` and `forget` first take the partitions' producer names, so that no bridge works on them meanwhile, and no replay: where
+    /// one does, they say so, and change nothing.
     #[command(after_help = examples::CHECKPOINT)]
     Checkpoint(checkpoint::Arguments),
     /// Show whether the target holds what the source holds: missing, extra, doubled, reordered and altered records, by position

@@ -4,6 +4,8 @@ use bridge_common::config;
 use bridge_common::shutdown::Exit;
 use clap::Subcommand;
 
+use crate::terminal;
+
 #[derive(Debug, Clone, Copy, Subcommand)]
 pub(crate) enum ConfigCommand {
     /// Every key with its type, default and meaning, in Markdown: `config/REFERENCE.md`
@@ -17,9 +19,9 @@ pub(crate) enum ConfigCommand {
 /// Runs the verb.
 pub(crate) fn run(command: ConfigCommand) -> Exit {
     match command {
-        ConfigCommand::Reference => print!("{}", config::reference()),
-        ConfigCommand::Cli => print!("{}", crate::cli_reference::reference(crate::command())),
-        ConfigCommand::Schema => println!("{:#}", config::json_schema()),
+        ConfigCommand::Reference => terminal::out(&config::reference()),
+        ConfigCommand::Cli => terminal::out(&crate::cli_reference::reference(crate::command())),
+        ConfigCommand::Schema => terminal::out(&format!("{:#}\n", config::json_schema())),
     }
     Exit::Clean
 }

@@ -3,6 +3,7 @@
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+pub(crate) use bridge_common::cli::{end_if_unread, out, say};
 use bridge_common::config::unix_ms_of_rfc3339;
 
 /// Lines of cells, the columns side by side. The first line is the head.

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use serde_json::{Value, json};
 
 use super::finding::{Finding, Severity};
+use crate::cli::out;
 use crate::shutdown::Exit;
 
 /// The version of the JSON document. Members may be added under the same one.
@@ -35,11 +36,7 @@ impl Report {
 
     /// Writes it to standard output.
     pub fn print(&self, as_json: bool) {
-        if as_json {
-            println!("{:#}", self.json());
-        } else {
-            print!("{}", self.text());
-        }
+        out(&if as_json { format!("{:#}\n", self.json()) } else { self.text() });
     }
 
     /// The document: `{version, errors, warnings, streams: [{stream, errors, warnings, findings: [{severity, check, subject,

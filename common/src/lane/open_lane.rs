@@ -84,6 +84,11 @@ impl Lane {
         self.highest_known = self.highest_known.max(self.border);
     }
 
+    /// What is batched or in flight, in bytes.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.window.bytes() + self.batch.map_or(0, |batch| batch.bytes)
+    }
+
     /// Whether nothing is batched or in flight.
     pub(super) fn is_idle(&self) -> bool {
         self.batch.is_none() && self.window.len() == 0
@@ -169,5 +174,23 @@ impl Lane {
             self.mark = end.into();
             self.settled.clear();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_takes_memory_from_its_first_record_to_its_receipt() {
+        let mut lane = Lane::new("t".into(), Tag(1), None, None, Mark::Earliest);
+        lane.append(3, 10);
+        lane.append(4, 20);
+        assert_eq!(lane.held_bytes(), 30);
+        lane.seal(30, 0);
+        lane.append(5, 7);
+        assert_eq!((lane.held_bytes(), lane.window.bytes()), (37, 30));
+        lane.settle(3, None);
+        assert_eq!(lane.held_bytes(), 7);
     }
 }

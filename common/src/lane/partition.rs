@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::checkpoint::Mark;
 use super::leaving::{Goal, Leaving};
 use super::offsets::OffsetSet;
+use super::open_lane::Lane;
 use super::opening::{Opening, Outcome, Terms};
 use super::reasons::{LastKnown, Note, Stop, Why};
 use super::refusals::Refusals;
@@ -108,6 +109,11 @@ impl Partition {
         };
         let opening = Opening::start(terms, routing, attempt, &mut self.tags, actions);
         Phase::Opening(Box::new(opening))
+    }
+
+    /// What a batch may take from here on: what the configuration asks for, as far as the brokers take it.
+    pub fn limit_batches(&mut self, batch_bytes: usize) {
+        self.setup.limits.batch_bytes = batch_bytes.max(1);
     }
 
     /// Handles one event.
@@ -289,6 +295,14 @@ impl Partition {
             Phase::Leaving(_) | Phase::Closing(..) => PhaseName::Draining,
             Phase::Closed => PhaseName::Closed,
             Phase::Stopped => PhaseName::Stopped,
+        }
+    }
+
+    /// Bytes that are batched or in flight, over all lanes: what takes memory.
+    pub fn held_bytes(&self) -> usize {
+        match &self.phase {
+            Phase::Running(session) => session.lanes.iter().map(Lane::held_bytes).sum(),
+            _ => 0,
         }
     }
 

@@ -25,7 +25,7 @@ pub(super) struct Seeker {
     pub(super) last: Option<u64>,
     /// The ids that were read under this name.
     pub(super) own: OffsetSet,
-    /// The ids that were read under this partition's repair names.
+    /// The ids that were read under the names of this partition's repairs and redrives.
     pub(super) repaired: OffsetSet,
     /// The last entry of the topic at the latest reading.
     pub(super) end: Option<MessageId>,

@@ -48,7 +48,7 @@ pub enum ScanFrom {
 pub struct Scan {
     /// The ids at or above the floor that were stored under the name that was looked for.
     pub own: OffsetSet,
-    /// The ids at or above the floor that were stored under this partition's repair names.
+    /// The ids at or above the floor that were stored under the names of this partition's repairs and redrives.
     pub repaired: OffsetSet,
     /// The first entry that was read, of whomever it was.
     pub first: Option<MessageId>,

@@ -1,5 +1,6 @@
 //! What a flow does: the core's actions carried out, and what comes back told to the core.
 
+use super::batches::BATCH_OVERHEAD_BYTES;
 use super::flow::{Ears, Flow, now_ms};
 use super::hands::{self, Answer};
 use super::reading::{Back, Done};
@@ -59,9 +60,12 @@ impl Flow {
             }
             Action::StartSource { offset } => {
                 self.told.reason = None;
+                let limit_bytes = self.hands.smallest_limit();
                 if let Some(routing) = self.core.routing() {
-                    self.batches.start(self.core.lanes().len(), self.hands.smallest_limit(), routing);
+                    self.batches.start(self.core.lanes().len(), limit_bytes, routing);
                 }
+                let batch_bytes = self.shared.limits.batch_bytes.min(limit_bytes.saturating_sub(BATCH_OVERHEAD_BYTES));
+                self.core.limit_batches(batch_bytes);
                 self.session_begins();
                 self.drained = false;
                 // At an assignment, and after each failure of the source: a topic that was recreated, and has grown beyond
@@ -158,7 +162,7 @@ impl Flow {
             _ => {}
         }
         self.step(hands::event(tag, event));
-        self.share.set(self.core.in_flight_bytes());
+        self.share.set(self.core.held_bytes());
     }
 
     pub(super) fn answer(&mut self, answer: Answer, ears: &mut Ears) {

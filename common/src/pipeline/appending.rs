@@ -16,6 +16,9 @@ use crate::translate::JsonPath;
 /// What a message takes at most beside its body, key and properties.
 pub(super) const MESSAGE_OVERHEAD_BYTES: usize = 128;
 
+/// What the properties of a dead letter, without the record's headers, take at most.
+const LETTER_BYTES_MAX: usize = 16 * 1024;
+
 /// What the properties that identify a record take at most.
 const IDENTITY_BYTES_MAX: usize = 1024;
 
@@ -40,7 +43,7 @@ impl Batches {
             value: record.value.map(|_| body.as_slice()),
         };
         let batch = self.batch_for(lane, record, bytes, version, core, desk);
-        batch.append(&message, lane, core, |put| {
+        batch.append(&message, lane, bytes, core, |put| {
             identity.properties(put);
             headers::properties(record.headers, put);
         });
@@ -59,7 +62,7 @@ impl Batches {
         let lane = core.routing().expect("records are admitted by an open partition").dead_letter_lane();
         let Settings { stream, source, contract, .. } = &self.settings;
         let letter = DeadLetter::new(Origin { stream, source, contract: contract.as_deref() }, record, reason);
-        let bytes = letter.body.len() + size_beside_body(record);
+        let bytes = letter.body.len() + size_beside_body(record) + LETTER_BYTES_MAX;
         let key = record.key.filter(|_| letter.key.is_some());
         let message = OutgoingMessage {
             sequence_id: record.offset,
@@ -69,7 +72,7 @@ impl Batches {
         };
         let batch = self.batch_for(lane, record, bytes, None, core, desk);
         batch.causes.push(reason.cause());
-        batch.append(&message, lane, core, |put| {
+        batch.append(&message, lane, bytes, core, |put| {
             identity.properties(put);
             letter.properties.iter().for_each(|(name, value)| put(name, value));
         });
@@ -163,6 +166,5 @@ pub(super) fn size_beside_body(record: &Record<'_>) -> usize {
 
 /// What a record takes at most as a dead letter.
 pub(super) fn size_as_dead_letter(record: &Record<'_>) -> usize {
-    // The envelope's own properties are bounded.
-    record.value.map_or(0, <[u8]>::len) + size_beside_body(record) + 16 * 1024
+    record.value.map_or(0, <[u8]>::len) + size_beside_body(record) + LETTER_BYTES_MAX
 }

@@ -34,11 +34,12 @@ impl Batch {
         matches!((&self.version, version), (Some(own), Some(version)) if own != version)
     }
 
-    /// Appends a message, and tells the core what it really takes of the lane's open batch.
+    /// Appends a message that was placed with so many bytes, and tells the core what it really takes of the lane's open batch.
     pub(super) fn append(
         &mut self,
         message: &OutgoingMessage<'_>,
         lane: LaneId,
+        placed_bytes: usize,
         core: &mut Partition,
         properties: impl FnOnce(&mut dyn FnMut(&str, &str)),
     ) {
@@ -50,8 +51,10 @@ impl Batch {
             }
             properties(put);
         });
+        let took_bytes = self.builder.len_bytes() - before;
+        debug_assert!(took_bytes <= placed_bytes, "{took_bytes} bytes where {placed_bytes} were placed");
         if !is_repair {
-            core.appended(lane, message.sequence_id, self.builder.len_bytes() - before);
+            core.appended(lane, message.sequence_id, took_bytes);
         }
     }
 

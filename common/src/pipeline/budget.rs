@@ -1,4 +1,4 @@
-//! What all partitions of a bridge share: a bound on the bytes in flight, and on the bytes per second.
+//! What all partitions of a bridge share: a bound on the bytes that are batched or in flight, and on the bytes per second.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +13,7 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    /// `limit_bytes` in flight at most; `bytes_per_second` 0 is "as fast as it goes".
+    /// `limit_bytes` batched or in flight at most; `bytes_per_second` 0 is "as fast as it goes".
     pub(super) fn new(limit_bytes: usize, bytes_per_second: u64) -> Arc<Self> {
         let rate = (bytes_per_second > 0).then(|| Mutex::new(Rate::new(bytes_per_second as f64, Instant::now())));
         Arc::new(Self { limit_bytes, used_bytes: AtomicUsize::new(0), rate })
@@ -33,14 +33,14 @@ pub(super) struct Share {
 }
 
 impl Share {
-    /// Whether more may be taken. A partition with nothing in flight may always take, so that none can be starved: the
+    /// Whether more may be taken. A partition that holds nothing may always take, so that none can be starved: the
     /// bound is the limit plus one round of taking per partition.
     pub(super) fn has_room(&self) -> bool {
         let fits = self.mine_bytes == 0 || self.budget.used_bytes.load(Ordering::Relaxed) < self.budget.limit_bytes;
         fits && self.budget.rate.as_ref().is_none_or(|rate| lock(rate).has_some(Instant::now()))
     }
 
-    /// What this partition has in flight now.
+    /// What this partition has batched or in flight now.
     pub(super) fn set(&mut self, bytes: usize) {
         if bytes > self.mine_bytes {
             let more = bytes - self.mine_bytes;

@@ -300,8 +300,11 @@ impl Flow {
             }
             self.told.count(std::mem::take(&mut self.batches.counts));
         }
-        self.batches.send_ready(self.drained, &mut self.core, &self.hands, now_ms);
-        self.share.set(self.core.in_flight_bytes());
+        self.share.set(self.core.held_bytes());
+        // Where there is no room nothing is added to what is batched: it must go, or partitions that all wait for room would for ever.
+        let nothing_comes = self.drained || !self.share.has_room();
+        self.batches.send_ready(nothing_comes, &mut self.core, &self.hands, now_ms);
+        self.share.set(self.core.held_bytes());
         again
     }
 

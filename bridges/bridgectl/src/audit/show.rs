@@ -51,21 +51,24 @@ pub(crate) async fn run(arguments: &OperationsArguments) -> Exit {
     for (config, _) in &streams {
         logs.entry((config.operations_topic().to_string(), config.pulsar.url.clone())).or_insert(&config.pulsar);
     }
-    let (mut entries, mut exit) = (Vec::new(), Exit::Clean);
+    let (mut entries, mut problems) = (Vec::new(), Vec::new());
     for ((topic, _), pulsar) in logs {
         match read(&topic, &ClientConfig::of(pulsar)).await {
             Ok(found) => entries.extend(found),
             Err(problem) => {
                 eprintln!("bridgectl: {problem}");
-                exit = Exit::Fault;
+                problems.push(problem);
             }
         }
     }
+    let exit = if problems.is_empty() { Exit::Clean } else { Exit::Fault };
     let operations = chosen(operations(entries), arguments);
     if arguments.json {
-        println!("{:#}", json!({ "version": 1, "operations": operations }));
+        // Without the problems an empty list would say that nothing was done.
+        let document = json!({ "version": 1, "operations": operations, "problems": problems });
+        terminal::say(&format!("{document:#}\n"));
     } else {
-        print!("{}", table(&operations));
+        terminal::say(&table(&operations));
     }
     exit
 }

@@ -1,4 +1,4 @@
-//! `set` and `forget`: take the names, say what will happen, ask, write, and read back.
+//! `set` and `forget`: take the names (first those that keep replays out), say what will happen, ask, write, and read back.
 
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use super::hold::Hold;
 use super::plan::{self, Change, chosen};
 use super::{Asked, Desk, Which};
 use crate::audit::{self, LogOptions, Operation};
+use crate::terminal;
 
 /// How often an entry that the broker knows of is looked for before it is taken as lost, and the pause between.
 const LOOKS: u32 = 10;
@@ -23,18 +24,20 @@ pub(super) async fn run(
     log: &LogOptions,
 ) -> Result<(), String> {
     let names = chosen(&desk.list().await?, which, &desk.prefix())?;
-    let mut holds = Vec::new();
-    for name in &names {
-        match Hold::take(desk, name).await {
-            Ok(hold) => holds.push(hold),
-            Err(problem) => {
-                release(holds).await;
-                return Err(problem);
-            }
+    let (mut replays, mut holds) = (Vec::new(), Vec::new());
+    let done = async {
+        // Before the partitions' own names: a replay goes by the position that it has read.
+        for name in &names {
+            replays.push(Hold::keep_replays_out(desk, name).await?);
         }
-    }
-    let done = change(desk, &names, &mut holds, position, asked, log).await;
+        for name in &names {
+            holds.push(Hold::take(desk, name).await?);
+        }
+        change(desk, &names, &mut holds, position, asked, log).await
+    };
+    let done = done.await;
     release(holds).await;
+    release(replays).await;
     done
 }
 
@@ -56,14 +59,14 @@ async fn change(
     let routing = routing(desk).await?;
     let (changes, known) = plan(desk, names, holds, position, &routing).await?;
     for change in &changes {
-        println!("{}: {}", change.name, change.says);
+        terminal::say(&format!("{}: {}\n", change.name, change.says));
     }
     asked.confirm(changes.iter().map(|change| change.skipped).sum())?;
     let says: Vec<Value> = changes.iter().map(|change| json!({ "name": change.name, "says": change.says })).collect();
     let verb = if position.is_some() { "checkpoint set" } else { "checkpoint forget" };
     let operation = Operation::new(verb, &desk.config.stream.name, json!({ "position": position, "changes": says }));
     let done = audit::record(&desk.config, log, operation, carry_out(desk, &changes, holds, known)).await;
-    done.map(|_| println!("Written and read back: {} of {}.", changes.len(), desk.config.stream.name))
+    done.map(|_| terminal::say(&format!("Written and read back: {} of {}.\n", changes.len(), desk.config.stream.name)))
 }
 
 /// Writes the entries and reads them back.
@@ -104,7 +107,8 @@ async fn plan(
             continue;
         }
         for name in behind {
-            println!("{name}: the broker knows of a later entry than can be read: what is shown here is behind");
+            let problem = "the broker knows of a later entry than can be read: what is shown here is behind";
+            terminal::say(&format!("{name}: {problem}\n"));
         }
         let siblings = listed.values().map(|listed| listed.stored.source_partitions).max().unwrap_or(0);
         let changes: Result<Vec<Change>, String> = names

@@ -23,18 +23,35 @@ pub(super) struct Hold {
 }
 
 impl Hold {
-    /// Takes the name.
+    /// Takes the partition's name.
     pub(super) async fn take(desk: &Desk, name: &str) -> Result<Self, String> {
+        match Self::open(desk, name).await? {
+            Some(hold) => Ok(hold),
+            None => Err(held(desk, name).await),
+        }
+    }
+
+    /// Takes the name that a `replay --missing` of the partition holds from before it compares until all is published: what it
+    /// publishes would be read and sent again by a bridge that goes back meanwhile.
+    pub(super) async fn keep_replays_out(desk: &Desk, name: &str) -> Result<Self, String> {
+        let lock = replay_lock(name);
+        Self::open(desk, &lock).await?.ok_or_else(|| {
+            format!("{lock} is held: a replay of {name} is under way. Wait until it has ended; nothing was changed")
+        })
+    }
+
+    /// `None`: somebody holds the name.
+    async fn open(desk: &Desk, name: &str) -> Result<Option<Self>, String> {
         let mut attempt = 0;
         loop {
             let (out, events) = mpsc::unbounded_channel();
             match desk.client.open_producer(&desk.topic, name, None, out, 0).await {
-                Ok(opened) => return Ok(Self { name: name.to_owned(), opened, events }),
+                Ok(opened) => return Ok(Some(Self { name: name.to_owned(), opened, events })),
                 Err(Error::Busy { .. }) if attempt < ATTEMPTS => {
                     attempt += 1;
                     tokio::time::sleep(PAUSE).await;
                 }
-                Err(Error::Busy { .. }) => return Err(held(desk, name).await),
+                Err(Error::Busy { .. }) => return Ok(None),
                 Err(error) => return Err(error.to_string()),
             }
         }
@@ -69,6 +86,11 @@ impl Hold {
         // A connection that is gone has given it back, too.
         let _ = self.opened.producer.close().await;
     }
+}
+
+/// On the checkpoint topic; see `replay/missing.rs` and "On the wire" in ARCHITECTURE.md.
+pub(super) fn replay_lock(name: &str) -> String {
+    format!("{name}/replay")
 }
 
 async fn held(desk: &Desk, name: &str) -> String {

@@ -8,7 +8,7 @@ mod show;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use bridge_common::checkpoint::{self, Listed};
@@ -20,7 +20,7 @@ use clap::{Args, Subcommand};
 pub(crate) use plan::Name;
 
 use crate::audit::LogOptions;
-use crate::streams;
+use crate::{streams, terminal};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -173,9 +173,9 @@ impl Asked {
         }
         let wanted = if confirms_skip { "yes".to_owned() } else { skipped.to_string() };
         let hint = if confirms_skip { "" } else { " (the number of records that are skipped)" };
-        print!("Type {wanted}{hint} to go on: ");
+        terminal::say(&format!("Type {wanted}{hint} to go on: "));
         let mut answer = String::new();
-        let read = std::io::stdout().flush().and_then(|()| std::io::stdin().read_line(&mut answer));
+        let read = std::io::stdin().read_line(&mut answer);
         match read {
             Ok(_) if answer.trim() == wanted => Ok(()),
             _ => Err("not confirmed: nothing was changed".to_owned()),

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::Desk;
 use super::hold::now_ms;
 use super::plan::Name;
+use crate::terminal;
 
 /// Prints what the checkpoint topic says of every partition of the stream.
 pub(super) async fn run(desk: &Desk, as_json: bool) -> Result<(), String> {
@@ -17,9 +18,10 @@ pub(super) async fn run(desk: &Desk, as_json: bool) -> Result<(), String> {
     rows.sort_by_key(|(parsed, ..)| (parsed.topic.clone(), parsed.generation, parsed.partition));
     if as_json {
         let rows: Vec<Value> = rows.iter().map(|(parsed, name, entry)| row_json(parsed, name, entry, now_ms)).collect();
-        println!("{}", json!({ "topic": desk.topic, "stream": desk.config.stream.name, "partitions": rows }));
+        let document = json!({ "topic": desk.topic, "stream": desk.config.stream.name, "partitions": rows });
+        terminal::out(&format!("{document}\n"));
     } else {
-        print!("{}", table(&rows, now_ms));
+        terminal::out(&table(&rows, now_ms));
     }
     Ok(())
 }

@@ -36,6 +36,12 @@ fn which() -> Which {
     Which { partition: None, all: true, name: None, topic: None }
 }
 
+/// What a replay holds by another version, too.
+#[test]
+fn the_lock_of_replays_is_golden() {
+    assert_eq!(super::hold::replay_lock("bridge/s/c/t/0"), "bridge/s/c/t/0/replay");
+}
+
 #[test]
 fn names_are_taken_apart() {
     let name = |topic: &str, partition, generation| Some(Name { topic: topic.to_owned(), partition, generation });

@@ -20,14 +20,32 @@ const PAUSE: Duration = Duration::from_millis(250);
 
 #[derive(Debug, Args)]
 pub(crate) struct PauseArguments {
+    #[command(flatten)]
+    which: Which,
+    #[command(flatten)]
+    order: Order,
+    /// Do not ask; single partitions are paused without asking
+    #[arg(long)]
+    yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ResumeArguments {
+    #[command(flatten)]
+    which: Which,
+    #[command(flatten)]
+    order: Order,
+}
+
+/// Which source partitions.
+#[derive(Debug, Args)]
+struct Which {
     /// Single source partitions, by their numbers; unset: the whole bridge
     #[arg(long = "partition", value_name = "N", value_delimiter = ',')]
     partitions: Vec<u32>,
     /// Of this topic or queue only, where the stream has several
     #[arg(long, value_name = "TOPIC", requires = "partitions")]
     topic: Option<String>,
-    #[command(flatten)]
-    order: Order,
 }
 
 #[derive(Debug, Args)]
@@ -65,13 +83,15 @@ type Answers = Vec<(String, Result<String, String>)>;
 
 /// `bridgectl pause`.
 pub(crate) async fn pause(arguments: &PauseArguments) -> Exit {
-    let wanted = Wanted::Paused { topic: arguments.topic.clone(), partitions: arguments.partitions.clone() };
-    run("pause", &arguments.order, wanted, true).await
+    let Which { partitions, topic } = &arguments.which;
+    let wanted = Wanted::Paused { topic: topic.clone(), partitions: partitions.clone() };
+    run("pause", &arguments.order, wanted, arguments.yes).await
 }
 
 /// `bridgectl resume`.
-pub(crate) async fn resume(arguments: &PauseArguments) -> Exit {
-    let wanted = Wanted::Resumed { topic: arguments.topic.clone(), partitions: arguments.partitions.clone() };
+pub(crate) async fn resume(arguments: &ResumeArguments) -> Exit {
+    let Which { partitions, topic } = &arguments.which;
+    let wanted = Wanted::Resumed { topic: topic.clone(), partitions: partitions.clone() };
     run("resume", &arguments.order, wanted, true).await
 }
 
@@ -80,7 +100,7 @@ pub(crate) async fn drain(arguments: &DrainArguments) -> Exit {
     run("drain", &arguments.order, Wanted::Drained, arguments.yes).await
 }
 
-/// Without `yes` it asks first, when everything is known to be right.
+/// Without `yes` it asks before a whole bridge stops to mirror, when everything is known to be right.
 async fn run(verb: &'static str, order: &Order, wanted: Wanted, yes: bool) -> Exit {
     let ready = streams::load_one(&order.config, &order.stream).and_then(|config| {
         let token = token(&config, order)?;
@@ -93,8 +113,11 @@ async fn run(verb: &'static str, order: &Order, wanted: Wanted, yes: bool) -> Ex
             return Exit::Config;
         }
     };
-    let what = format!("Every replica of {} leaves its sources until it is started again.", order.stream);
-    if let Err(problem) = terminal::confirm(&what, yes) {
+    let confirmed = match wanted.question(&order.stream).filter(|_| !yes) {
+        Some(question) => terminal::confirm(&question, false),
+        None => Ok(()),
+    };
+    if let Err(problem) = confirmed {
         eprintln!("bridgectl: {}: {problem}", order.stream);
         return Exit::Fault;
     }
@@ -145,6 +168,12 @@ async fn give(verb: &'static str, config: &Config, order: &Order, wanted: &Wante
     let given = audit::record(config, &order.log, operation, work).await;
     if answers.is_empty() {
         return given.map(drop);
+    }
+    if config.fleet.url.is_empty() {
+        let (stream, listen, count) = (&order.stream, &config.http.listen, answers.len());
+        eprintln!(
+            "bridgectl: {stream}: fleet.url is not set: {count} addressed, at http.listen ({listen}); other replicas are not known"
+        );
     }
     let done = wait_until_done(&addressed, wanted, Duration::from_secs(order.wait)).await;
     show(order, &answers, &done);
@@ -200,19 +229,17 @@ async fn wait_until_done(
 fn show(order: &Order, answers: &Answers, done: &Result<bool, String>) {
     if order.json {
         let answers: Vec<Value> = answers.iter().map(|(name, answer)| answer_json(name, answer)).collect();
-        println!(
-            "{:#}",
-            json!({ "version": 1, "stream": order.stream, "replicas": answers, "done": *done == Ok(true) })
-        );
+        let document = json!({ "version": 1, "stream": order.stream, "replicas": answers, "done": *done == Ok(true) });
+        terminal::say(&format!("{document:#}\n"));
         return;
     }
     for (name, answer) in answers {
         match answer {
-            Ok(words) => println!("{name}: {words}"),
-            Err(problem) => println!("{name}: NOT TAKEN: {problem}"),
+            Ok(words) => terminal::say(&format!("{name}: {words}\n")),
+            Err(problem) => terminal::say(&format!("{name}: NOT TAKEN: {problem}\n")),
         }
     }
     if *done == Ok(true) {
-        println!("done");
+        terminal::say("done\n");
     }
 }

@@ -30,6 +30,17 @@ impl Wanted {
         }
     }
 
+    /// What has to be confirmed: that a whole bridge stops to mirror. `None`: it is about less than that.
+    pub(super) fn question(&self, stream: &str) -> Option<String> {
+        match self {
+            Self::Paused { partitions, .. } if partitions.is_empty() => {
+                Some(format!("Every replica of {stream} reads nothing until it is resumed or started again."))
+            }
+            Self::Drained => Some(format!("Every replica of {stream} leaves its sources until it is started again.")),
+            Self::Paused { .. } | Self::Resumed { .. } => None,
+        }
+    }
+
     /// As the bridge's HTTP wants it.
     pub(super) fn query(&self) -> Vec<(&'static str, String)> {
         let mut query: Vec<(&str, String)> =
@@ -114,6 +125,14 @@ mod tests {
         assert_eq!(is_done(&Wanted::Drained, &[replica(&[])]), Ok(()));
         assert!(is_done(&Wanted::Drained, &[replica(&[(0, "draining")])]).is_err());
         assert!(is_done(&Wanted::Drained, &[]).is_err());
+    }
+
+    #[test]
+    fn whole_bridges_are_not_stopped_unasked() {
+        assert!(paused(&[]).question("demo").is_some_and(|question| question.contains("demo")));
+        assert!(Wanted::Drained.question("demo").is_some());
+        assert_eq!(paused(&[3]).question("demo"), None);
+        assert_eq!(Wanted::Resumed { topic: None, partitions: Vec::new() }.question("demo"), None);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use clap::{Args, Subcommand};
 use crate::audit::LogOptions;
 use crate::{streams, terminal};
 use letter::{Filter, Position};
-pub(crate) use read::Pass;
+pub(crate) use read::{Pass, end_of};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {

@@ -27,7 +27,7 @@ pub(super) async fn open(client: &Client, topic: &str, start: ReaderStart) -> Re
 }
 
 /// The id of a topic's newest entry; `None` where it is empty.
-pub(super) async fn end_of(client: &Client, topic: &str) -> Result<Option<MessageId>, String> {
+pub(crate) async fn end_of(client: &Client, topic: &str) -> Result<Option<MessageId>, String> {
     let reader = open(client, topic, ReaderStart::Latest).await?;
     let asked = tokio::time::timeout(PATIENCE, reader.last_message_id()).await;
     asked.map_err(|_| format!("{topic}: no answer within {} s", PATIENCE.as_secs()))?.map_err(|error| error.to_string())

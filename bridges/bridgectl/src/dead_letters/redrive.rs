@@ -306,9 +306,9 @@ impl Totals {
             let mut json = self.to_json();
             json["version"] = 1.into();
             json["stream"] = stream.into();
-            println!("{json:#}");
+            terminal::say(&format!("{json:#}\n"));
         } else {
-            self.named.iter().for_each(|problem| println!("! {problem}"));
+            self.named.iter().for_each(|problem| terminal::say(&format!("! {problem}\n")));
             let there = if self.were_there > 0 {
                 format!(", {} of an earlier run found", self.were_there)
             } else {
@@ -318,10 +318,10 @@ impl Totals {
                 if self.twins > 0 { format!(", {} are there by another source", self.twins) } else { String::new() };
             let causes: Vec<String> = self.still.iter().map(|(cause, count)| format!("{cause}: {count}")).collect();
             let causes = if still > 0 { format!(" ({})", causes.join(", ")) } else { String::new() };
-            println!(
-                "{} {verb}{there}{twins}; {still} still broken{causes}, {} could not be told.",
+            terminal::say(&format!(
+                "{} {verb}{there}{twins}; {still} still broken{causes}, {} could not be told.\n",
                 self.published, self.failed
-            );
+            ));
         }
         match still + self.failed {
             0 => Ok(()),

@@ -33,17 +33,15 @@ pub(super) async fn list(desk: &Desk, filter: &Filter, limit: usize, all: bool, 
     if as_json {
         let letters: Vec<Value> = shown.iter().map(|(letter, settled)| letter.to_json(settled.as_ref())).collect();
         let stream = &desk.config.stream.name;
-        println!(
-            "{:#}",
-            json!({ "version": 1, "stream": stream, "topic": desk.topic, "matched": matched, "settled_hidden": hidden, "letters": letters })
-        );
+        let document = json!({ "version": 1, "stream": stream, "topic": desk.topic, "matched": matched, "settled_hidden": hidden, "letters": letters });
+        terminal::out(&format!("{document:#}\n"));
         return Ok(());
     }
-    print!("{}", table(shown.make_contiguous(), all));
+    terminal::out(&table(shown.make_contiguous(), all));
     let more = matched - shown.len() as u64;
     let more = if more > 0 { format!(" {more} older ones are not shown: raise --limit.") } else { String::new() };
     let settled = if hidden > 0 { format!(" {hidden} were redriven: --all shows them.") } else { String::new() };
-    println!("{matched} dead letters.{more}{settled}");
+    terminal::out(&format!("{matched} dead letters.{more}{settled}\n"));
     Ok(())
 }
 
@@ -92,15 +90,16 @@ pub(super) async fn show(desk: &Desk, filter: &Filter, limit: usize, body: bool,
         return Err(format!("no dead letter in {} fits", desk.topic));
     }
     if as_json {
-        println!("{:#}", json!({ "version": 1, "topic": desk.topic, "matched": matched, "letters": shown }));
+        let document = json!({ "version": 1, "topic": desk.topic, "matched": matched, "letters": shown });
+        terminal::out(&format!("{document:#}\n"));
         return Ok(());
     }
     for letter in &shown {
-        println!("{}", text(letter));
+        terminal::out(&format!("{}\n", text(letter)));
     }
     let more = matched - shown.len() as u64;
     if more > 0 {
-        println!("{more} older ones are not shown: raise --limit.");
+        terminal::out(&format!("{more} older ones are not shown: raise --limit.\n"));
     }
     Ok(())
 }
@@ -121,19 +120,19 @@ pub(super) async fn export(
         }
         None => Box::new(BufWriter::new(std::io::stdout())),
     };
+    let failed = |error| format!("cannot be written: {}", terminal::end_if_unread(error));
     let mut count = 0u64;
     each(desk, filter, &notes, &mut |letter, settled, message| {
         if settled.is_some_and(|settled| settled.state.is_final()) && !all {
             return Ok(());
         }
         count += 1;
-        writeln!(sink, "{}", whole(letter, settled, message, body))
-            .map_err(|error| format!("cannot be written: {error}"))
+        writeln!(sink, "{}", whole(letter, settled, message, body)).map_err(failed)
     })
     .await?;
-    sink.flush().map_err(|error| format!("cannot be written: {error}"))?;
+    sink.flush().map_err(failed)?;
     if let Some(file) = out {
-        println!("{count} dead letters in {}", file.display());
+        terminal::out(&format!("{count} dead letters in {}\n", file.display()));
     }
     Ok(())
 }

@@ -24,8 +24,8 @@ use wanted::{Wanted, wanted};
 
 #[derive(Debug, Args)]
 pub(crate) struct SetupArguments {
-    /// The streams to set up, by the names of their files in the configuration
-    #[arg(value_name = "STREAM", required_unless_present = "all", conflicts_with = "all")]
+    /// The streams to set up, by the names of their files in the configuration; with --dry-run all where none is named
+    #[arg(value_name = "STREAM", required_unless_present_any = ["all", "dry_run"], conflicts_with = "all")]
     streams: Vec<String>,
     /// All streams of the configuration
     #[arg(long)]
@@ -72,7 +72,7 @@ pub(crate) async fn run(arguments: &SetupArguments) -> Exit {
 }
 
 fn prepare(arguments: &SetupArguments) -> Result<Vec<(Config, Wanted)>, String> {
-    // Without --all the command line names at least one.
+    // What changes something names its streams, or says --all.
     let streams = streams::load(&arguments.config, &arguments.streams)?.into_iter();
     let wanted = streams.map(|(config, contract)| {
         let wanted = wanted(&config, contract.as_deref())?;

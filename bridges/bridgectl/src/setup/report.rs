@@ -6,7 +6,7 @@ use bridge_common::shutdown::Exit;
 use serde_json::json;
 
 use super::plan::Plan;
-use crate::rabbitmq;
+use crate::{rabbitmq, terminal};
 
 /// One thing that was done, or would be.
 #[derive(Debug)]
@@ -60,12 +60,12 @@ impl Report {
     }
 
     pub(super) fn print(&self, as_json: bool, dry_run: bool) {
-        if as_json {
-            println!("{:#}", self.json(dry_run));
-        } else {
-            let text = self.text(dry_run);
-            print!("{}", if std::io::stdout().is_terminal() { coloured(&text) } else { text });
-        }
+        let text = self.text(dry_run);
+        terminal::say(&match as_json {
+            true => format!("{:#}\n", self.json(dry_run)),
+            false if std::io::stdout().is_terminal() => coloured(&text),
+            false => text,
+        });
     }
 
     fn json(&self, dry_run: bool) -> serde_json::Value {

@@ -13,7 +13,9 @@ use tokio::sync::mpsc;
 
 use super::account::{Arrived, Kind, Place};
 use crate::checkpoint::Name;
+use crate::dead_letters::end_of;
 use crate::terminal::now_ms;
+use crate::verify::EntryReader;
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -33,7 +35,7 @@ pub(super) enum Seen {
     Failed(String),
 }
 
-/// Tells what comes in a topic from now on, until nobody listens.
+/// Tells what comes in a topic from now on, until nobody listens; also where its broker lets go of it meanwhile.
 pub(super) async fn follow(
     client: &Client,
     topic: &str,
@@ -41,14 +43,17 @@ pub(super) async fn follow(
     is_dead_letters: bool,
     out: mpsc::Sender<Seen>,
 ) -> Result<(), String> {
-    let opening = tokio::time::timeout(PATIENCE, client.open_reader(topic, ReaderStart::Latest, false)).await;
-    let opened = opening.map_err(|_| format!("{topic}: no answer within {} s", PATIENCE.as_secs()))?;
-    let mut reader = opened.map_err(|error| error.to_string())?;
+    // A place in the topic, not its end: a reader that is opened again before it has read anything goes on there.
+    let end = end_of(client, topic).await?;
+    let start = end.map_or(ReaderStart::Earliest, ReaderStart::At);
+    let opening = tokio::time::timeout(PATIENCE, EntryReader::open(client, topic, start)).await;
+    let (mut reader, _) = opening.map_err(|_| format!("{topic}: no answer within {} s", PATIENCE.as_secs()))??;
     tokio::spawn(async move {
         loop {
-            let seen = match reader.next().await {
+            let seen = match reader.next(false).await {
+                Ok(entry) if Some(entry.id) <= end => continue,
                 Ok(entry) => arrived(&entry, &prefix, is_dead_letters, Some(now_ms())).map(Seen::Arrived),
-                Err(error) => Err(error.to_string()),
+                Err(problem) => Err(problem),
             };
             let is_last = seen.is_err();
             if out.send(seen.unwrap_or_else(Seen::Failed)).await.is_err() || is_last {

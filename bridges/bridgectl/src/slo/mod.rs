@@ -78,6 +78,11 @@ pub(crate) async fn run(arguments: &SloArguments) -> Exit {
     };
     let told = measured.and_then(|(account, result)| tell(arguments, &account, &result).map(|()| (account, result)));
     match told {
+        Ok((_, result)) if result["failed"].is_string() => {
+            let problem = result["failed"].as_str().unwrap_or_default();
+            eprintln!("bridgectl: {}: it ended early, what was measured is written: {problem}", arguments.stream);
+            Exit::Fault
+        }
         Ok((account, _)) if account.is_empty() => {
             eprintln!("bridgectl: {}: nothing was published meanwhile: there is nothing to judge", arguments.stream);
             Exit::Fault
@@ -100,12 +105,13 @@ pub(crate) async fn run(arguments: &SloArguments) -> Exit {
 fn tell(arguments: &SloArguments, account: &Account, result: &Value) -> Result<(), String> {
     let file = write(&arguments.out, &arguments.stream, result)?;
     if arguments.json {
-        println!("{result:#}");
+        terminal::say(&format!("{result:#}\n"));
     } else {
-        print!("{}", terminal::table(&account.table()));
+        terminal::say(&terminal::table(&account.table()));
         let errors = &result["errors"];
         let missing = errors["missing"].as_u64().map_or_else(|| "not told".to_owned(), |missing| missing.to_string());
-        println!("dead letters {}, missing {missing}; written to {}", errors["dead_letters"], file.display());
+        let dead_letters = &errors["dead_letters"];
+        terminal::say(&format!("dead letters {dead_letters}, missing {missing}; written to {}\n", file.display()));
     }
     Ok(())
 }
@@ -159,23 +165,26 @@ async fn live(config: &Config, client: &Client, arguments: &SloArguments) -> Res
     let until = began + Duration::from_secs(arguments.seconds);
     let mut account = Account::default();
     let mut progress = Progress::new("measuring, seconds:");
-    listen(&mut seen, &mut account, until, &mut |account| {
-        let _ = account;
+    let mut failed = listen(&mut seen, &mut account, until, &mut |_| {
         progress.at(began.elapsed().as_secs(), Some(arguments.seconds));
         false
     })
-    .await?;
+    .await
+    .err();
     let until_ms = now_ms();
     stop.store(true, Ordering::Relaxed);
     // With one owner of the keys a twin stands for the record: its own offset is nowhere.
     let can_miss = consumers > 0 && config.dedupe.key.is_none();
     let grace = Instant::now() + Duration::from_secs(arguments.grace);
-    if can_miss {
-        listen(&mut seen, &mut account, grace, &mut |account| account.missing().0 == 0).await?;
+    if can_miss && failed.is_none() {
+        failed = listen(&mut seen, &mut account, grace, &mut |account| account.missing().0 == 0).await.err();
     }
+    // What was measured until then stands; what is missing cannot be told by it.
+    let can_miss = can_miss && failed.is_none();
     let about = About { stream: config.stream.name.clone(), mode: "live", from_ms, until_ms, can_miss };
     let mut result = account.to_json(&about);
     result["sources_not_consumed"] = (sources - consumers).into();
+    result["failed"] = failed.into();
     result["bridge"] = receipts_since(config, before).await;
     Ok((account, result))
 }

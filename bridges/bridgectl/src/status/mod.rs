@@ -114,15 +114,14 @@ impl Picture {
 
     fn print(&self, arguments: &StatusArguments) {
         use std::io::IsTerminal;
-        match (arguments.json, arguments.watch) {
-            (true, true) => println!("{}", self.json()),
-            (true, false) => println!("{:#}", self.json()),
+        terminal::out(&match (arguments.json, arguments.watch) {
+            (true, true) => format!("{}\n", self.json()),
+            (true, false) => format!("{:#}\n", self.json()),
             // From the upper left corner, and nothing of before below it.
-            (false, true) if std::io::stdout().is_terminal() => print!("\x1b[H\x1b[2J{}", self.text()),
-            (false, true) => println!("{}", self.text()),
-            (false, false) => print!("{}", self.text()),
-        }
-        let _ = std::io::Write::flush(&mut std::io::stdout());
+            (false, true) if std::io::stdout().is_terminal() => format!("\x1b[H\x1b[2J{}", self.text()),
+            (false, true) => format!("{}\n", self.text()),
+            (false, false) => self.text(),
+        });
     }
 
     /// A format that others read: `version` 1, fields are only added.

@@ -107,6 +107,11 @@ fn errors_name_the_key_the_place_and_what_is_allowed() {
             "demo.toml: pulsar.url: holds a user or password: use the keys for them, so that they reach no log",
         ),
         (
+            "[fleet]\nurl = [\"http://me:hunter2@host:9464\"]",
+            &[],
+            "demo.toml: fleet.url: holds a user or password: use the keys for them, so that they reach no log",
+        ),
+        (
             "[dead_letters]\ntopic = \"persistent://public/default/demo\"",
             &[],
             "demo.toml: dead_letters.topic: is the target itself: choose another topic",

@@ -129,6 +129,18 @@ fn every_source_is_a_static_member_of_its_own() {
 }
 
 #[test]
+fn a_static_member_has_a_name_that_kafka_takes() {
+    let with = |bytes: usize| {
+        let (instance, source) = ("p".repeat(200), "s".repeat(bytes));
+        let text =
+            format!("[source.{source}]\nkind = \"kafka\"\ntopic = \"other\"\n[kafka]\ninstance_id = \"{instance}\"");
+        demo_with(&text).load(&[]).map(drop).map_err(|error| error.to_string())
+    };
+    assert_eq!(with(48), Ok(()));
+    assert!(with(49).is_err_and(|error| error.contains("249 bytes at most, not 250")));
+}
+
+#[test]
 fn starts_may_be_offsets() {
     let dir = Dir::new("", &DEMO.replace("topic = \"demo\"", "topic = \"demo\"\nstart = { 0 = 5, 12 = 900 }"));
     let config = dir.load(&[]).unwrap();

@@ -7,6 +7,9 @@ use super::super::source::{KafkaSource, Source};
 use super::super::topic::is_plain;
 use super::{Problem, refuse};
 
+/// What Kafka takes at most for a name.
+const KAFKA_NAME_BYTES_MAX: usize = 249;
+
 pub(super) fn check_sources(config: &Config) -> Result<(), Problem> {
     if config.source.is_empty() {
         return refuse("source", "there is none: write a table [source.<name>] with kind and topic");
@@ -21,6 +24,7 @@ pub(super) fn check_sources(config: &Config) -> Result<(), Problem> {
         let what = match source {
             Source::Kafka(kafka) => {
                 check_kafka_source(&key, kafka)?;
+                check_member(&key, config.member_of(name).as_deref())?;
                 vec![("topic", kafka.topic.as_str())]
             }
             Source::Rabbitmq(rabbitmq) => {
@@ -52,11 +56,22 @@ pub(super) fn check_sources(config: &Config) -> Result<(), Problem> {
 }
 
 fn check_kafka_source(key: &str, kafka: &KafkaSource) -> Result<(), Problem> {
-    if kafka.topic.len() > 249 || !is_plain(&kafka.topic) || kafka.topic.contains([':', '=']) {
+    if kafka.topic.len() > KAFKA_NAME_BYTES_MAX || !is_plain(&kafka.topic) || kafka.topic.contains([':', '=']) {
         let topic = &kafka.topic;
         return refuse(&format!("{key}.topic"), format!("\"{topic}\" is not a name that Kafka allows for a topic"));
     }
     Ok(())
+}
+
+/// Kafka bounds the names of static members, as it does those of topics.
+fn check_member(key: &str, member: Option<&str>) -> Result<(), Problem> {
+    match member.map_or(0, str::len) {
+        0..=KAFKA_NAME_BYTES_MAX => Ok(()),
+        bytes => {
+            let problem = "makes a member <kafka.instance_id>.<name of the source>, for which Kafka takes";
+            refuse(key, format!("{problem} {KAFKA_NAME_BYTES_MAX} bytes at most, not {bytes}: shorten one of them"))
+        }
+    }
 }
 
 /// All sources make messages of one target, which has one schema or none.
