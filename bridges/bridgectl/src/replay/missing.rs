@@ -39,7 +39,7 @@ struct Lack {
 }
 
 impl Lack {
-    /// What is missing, as ranges with their ends included, told apart: what `is_trimmed`, what lies below the position.
+    /// What is missing, given as ranges with their ends included, told apart by the position and by what `is_trimmed`.
     fn of(
         part: &Part,
         missing: impl Iterator<Item = (u64, u64)>,
@@ -112,8 +112,7 @@ async fn locked(desk: &Arc<Desk>, arguments: &ReplayArguments, began: Instant, l
     }
     let mut document = json!({
         "version": 1, "kind": "replay-missing", "stream": desk.config.stream.name, "range": desk.range, "missing": count,
-        "under_way": under_way, "trimmed": trimmed, "before_start": before_start,
-        "published": 0,
+        "under_way": under_way, "trimmed": trimmed, "before_start": before_start, "published": 0,
     });
     if count == 0 || arguments.dry_run {
         say(arguments, &document, &format!("{count} records are missing and can be replayed; nothing was published"));
@@ -131,7 +130,10 @@ async fn locked(desk: &Arc<Desk>, arguments: &ReplayArguments, began: Instant, l
         return Err("what is missing has changed while it was asked: nothing was published, run this again".to_owned());
     }
     let replay = verify::file_time(desk.now_ms);
-    let detail = json!({"missing": count, "trimmed_left_out": trimmed, "includes_trimmed": arguments.trimmed, "range": desk.range, "rate": arguments.rate, "replay": replay});
+    let detail = json!({
+        "missing": count, "trimmed": trimmed, "publishes_trimmed": arguments.trimmed, "range": desk.range,
+        "rate": arguments.rate, "replay": replay,
+    });
     let work = async {
         let mut published = 0;
         let done = publish(desk, arguments, &lacks, &replay, began, locks, &mut published).await;
