@@ -70,6 +70,15 @@ impl Partition {
         session.lanes[lane.0].tag
     }
 
+    /// How many of the offsets from `from` on and below `below` were not read back from the target.
+    pub fn count_unseen(&self, from: Offset, below: Offset) -> u64 {
+        let seen = match &self.phase {
+            Phase::Running(session) => session.seen.count(from, below),
+            _ => 0,
+        };
+        below.saturating_sub(from) - seen
+    }
+
     /// The source has come to `next` without a record: control markers and compacted offsets at its end.
     pub fn skip_to(&mut self, next: Offset) {
         if let Phase::Running(session) = &mut self.phase {

@@ -55,6 +55,14 @@ impl OffsetSet {
         after > 0 && self.ranges[after - 1].1 >= offset
     }
 
+    /// How many of the offsets from `from` on and below `below` are in the set.
+    pub fn count(&self, from: Offset, below: Offset) -> u64 {
+        let within = |&(lowest, highest): &(Offset, Offset)| {
+            below.min(highest.saturating_add(1)).saturating_sub(from.max(lowest))
+        };
+        self.ranges.iter().map(within).sum()
+    }
+
     /// The highest offset, if any.
     pub fn highest(&self) -> Option<Offset> {
         self.ranges.last().map(|range| range.1)
@@ -100,6 +108,9 @@ mod tests {
                 prop_assert_eq!(set.contains(offset), expected.contains(&offset));
             }
             prop_assert_eq!(set.highest(), expected.last().copied());
+            for below in 0..70 {
+                prop_assert_eq!(set.count(floor, below), expected.range(floor..below.max(floor)).count() as u64);
+            }
             for pair in set.ranges().windows(2) {
                 prop_assert!(pair[0].1 + 1 < pair[1].0);
             }

@@ -230,8 +230,10 @@ impl Flow {
     pub(super) fn source_failed(&mut self, error: SourceError) {
         self.is_checked = false;
         if let (SourceError::Gap { from, oldest, .. }, OnGap::Continue) = (&error, self.settings.on_gap) {
-            tracing::warn!(partition = %self.source, from, oldest, "a gap is passed over, as on_gap says: {error}");
-            self.told.passed_over(*from, *oldest);
+            // Behind the position there may be records that are in the target already: they are not lost.
+            let lost = self.core.count_unseen(*from, *oldest);
+            tracing::warn!(partition = %self.source, from, oldest, lost, "a gap is passed over, as on_gap says: {error}");
+            self.told.passed_over(*from, *oldest, lost);
             self.core.skip_to(*oldest);
             self.reading.start(*oldest, None);
             return;

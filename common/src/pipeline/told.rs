@@ -98,11 +98,10 @@ impl Told {
         self.metrics.reopened.increment(1);
     }
 
-    /// The source has no more what lay from here to there, and goes on without.
-    pub(super) fn passed_over(&mut self, from: Offset, oldest: Offset) {
-        let offsets = oldest.saturating_sub(from);
-        self.totals.gap_offsets += offsets;
-        self.metrics.gap_offsets.increment(offsets);
+    /// The source has no more what lay from here to there, and goes on without; `lost` of these offsets are not in the target.
+    pub(super) fn passed_over(&mut self, from: Offset, oldest: Offset, lost: u64) {
+        self.totals.gap_offsets += lost;
+        self.metrics.gap_offsets.increment(lost);
         self.reason = Some(format!("passed over offsets {from} to {}, which were gone from the source", oldest - 1));
     }
 
