@@ -4,6 +4,7 @@ use std::path::Path;
 
 use bridge_common::cli;
 use bridge_common::config::{self, Config};
+use bridge_common::shutdown::Exit;
 
 /// The contracts of all streams, by their names: compiled in, so that a container needs no files but the configuration.
 static CONTRACTS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/contracts.rs"));
@@ -55,6 +56,18 @@ fn contract_of(config: &Config) -> Result<Option<String>, String> {
         Some((_, contract)) => Ok(Some((*contract).to_owned())),
         None => {
             Err(format!("no contract is compiled in for the stream {name}: set contract.file in its configuration"))
+        }
+    }
+}
+
+/// How a verb about one stream ends: done; done, and what it found needs a person; or not done, which is said.
+pub(crate) fn ended(stream: &str, done: Result<bool, String>) -> Exit {
+    match done {
+        Ok(true) => Exit::Clean,
+        Ok(false) => Exit::Fault,
+        Err(problem) => {
+            eprintln!("bridgectl: {stream}: {problem}");
+            Exit::Fault
         }
     }
 }

@@ -115,13 +115,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Exit {
         }
         Verb::Forget { which, yes, log } => change::run(&desk, which, None, Asked { yes: *yes, skip: None }, log).await,
     };
-    match done {
-        Ok(()) => Exit::Clean,
-        Err(problem) => {
-            eprintln!("bridgectl: {}: {problem}", arguments.stream);
-            Exit::Fault
-        }
-    }
+    streams::ended(&arguments.stream, done.map(|()| true))
 }
 
 fn open(arguments: &Arguments) -> Result<Desk, String> {

@@ -167,13 +167,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Exit {
         }
         Verb::Redrive { which, yes, json, log, .. } => redrive::run(&desk, which, *yes, *json, log).await,
     };
-    match done {
-        Ok(()) => Exit::Clean,
-        Err(problem) => {
-            eprintln!("bridgectl: {}: {problem}", arguments.stream);
-            Exit::Fault
-        }
-    }
+    streams::ended(&arguments.stream, done.map(|()| true))
 }
 
 fn open(arguments: &Arguments) -> Result<Desk, String> {

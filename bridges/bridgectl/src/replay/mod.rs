@@ -88,14 +88,7 @@ pub(crate) async fn run(arguments: &ReplayArguments) -> Exit {
             Some(topic) => elsewhere::run(&desk, arguments, &topic.to_string()).await,
         }
     };
-    match done.await {
-        Ok(true) => Exit::Clean,
-        Ok(false) => Exit::Fault,
-        Err(problem) => {
-            eprintln!("bridgectl: {}: {problem}", arguments.stream);
-            Exit::Fault
-        }
-    }
+    streams::ended(&arguments.stream, done.await)
 }
 
 fn parse_topic(text: &str) -> Result<TopicName, String> {

@@ -105,14 +105,7 @@ pub(crate) async fn run(arguments: &VerifyArguments) -> Exit {
             _ => once(&desk, arguments).await,
         }
     };
-    match done.await {
-        Ok(true) => Exit::Clean,
-        Ok(false) => Exit::Fault,
-        Err(problem) => {
-            eprintln!("bridgectl: {}: {problem}", arguments.stream);
-            Exit::Fault
-        }
-    }
+    streams::ended(&arguments.stream, done.await)
 }
 
 impl VerifyArguments {
