@@ -67,21 +67,11 @@ pub async fn serve(listener: TcpListener, api: Api, mut stop: Stop) {
         let deadline = stop.asked().await;
         tokio::time::sleep_until(deadline.into()).await;
     };
-    let upkeep = api.metrics.clone();
     let server = axum::serve(bounded::Bounded::new(listener), router(api));
     tokio::select! {
         // The server has no end of its own; its errors are those of single connections, and it handles them.
         _ = server => {}
         () = gone => {}
-        () = keep_up(upkeep) => {}
-    }
-}
-
-async fn keep_up(metrics: Metrics) {
-    let mut ticks = tokio::time::interval(Duration::from_secs(5));
-    loop {
-        ticks.tick().await;
-        metrics.upkeep();
     }
 }
 

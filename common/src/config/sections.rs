@@ -285,7 +285,7 @@ pub struct LimitsSection {
 
 impl Default for LimitsSection {
     fn default() -> Self {
-        Self { memory_mib: 32, batch_kib: 512, in_flight: 16, bytes_per_second: 0 }
+        Self { memory_mib: 32, batch_kib: 256, in_flight: 16, bytes_per_second: 0 }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The metrics of a bridge: every name with its unit and help in one place, handles that are looked up once per
 //! partition and not per event, and series that vanish with their partition.
 
+mod histogram;
 mod names;
 mod partition;
 mod process;
@@ -12,8 +13,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, Recorder, SharedString};
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
+use histogram::Histograms;
 pub use names::*;
 pub use partition::PartitionMetrics;
 
@@ -33,6 +35,7 @@ struct Inner {
     start_unix_seconds: f64,
     recorder: PrometheusRecorder,
     handle: PrometheusHandle,
+    histograms: Histograms,
     shared: Mutex<Shared>,
 }
 
@@ -47,22 +50,15 @@ struct Shared {
 impl Metrics {
     /// A registry of its own for the bridge of `stream`.
     pub fn new(stream: &str, version: &str) -> Self {
-        let mut builder = PrometheusBuilder::new();
-        for metric in ALL {
-            if let Kind::Histogram(buckets) = metric.kind {
-                builder = builder
-                    .set_buckets_for_metric(Matcher::Full(metric.name.to_owned()), buckets.bounds())
-                    .expect("the bounds are not empty");
-            }
-        }
-        let recorder = builder.build_recorder();
+        let recorder = PrometheusBuilder::new().build_recorder();
         for metric in ALL {
             describe(&recorder, metric);
         }
         let handle = recorder.handle();
         let start_unix_seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
         let stream = stream.to_owned();
-        let inner = Inner { stream, start_unix_seconds, recorder, handle, shared: Mutex::default() };
+        let histograms = Histograms::default();
+        let inner = Inner { stream, start_unix_seconds, recorder, handle, histograms, shared: Mutex::default() };
         let metrics = Self { inner: Arc::new(inner) };
         metrics.gauge(BUILD_INFO, &[("version", version)]).set(1.0);
         metrics
@@ -93,7 +89,8 @@ impl Metrics {
 
     /// The text for Prometheus.
     pub fn render(&self) -> String {
-        let text = self.inner.handle.render();
+        let mut text = self.inner.handle.render();
+        self.inner.histograms.render(ALL, &mut text);
         let shared = self.lock();
         let hidden: Vec<&str> =
             shared.partitions.iter().filter(|(_, living)| **living == 0).map(|(labels, _)| labels.as_str()).collect();
@@ -105,11 +102,6 @@ impl Metrics {
         drop(shared);
         process::render(&mut shown, self.inner.start_unix_seconds);
         shown
-    }
-
-    /// Moves recorded times into their buckets. To be called every few seconds, or they pile up until someone scrapes.
-    pub fn upkeep(&self) {
-        self.inner.handle.run_upkeep();
     }
 
     fn lock(&self) -> MutexGuard<'_, Shared> {
@@ -132,17 +124,25 @@ impl Metrics {
     }
 
     fn histogram(&self, metric: Metric, labels: &[(&'static str, &str)]) -> Histogram {
-        self.inner.recorder.register_histogram(&self.key(metric, labels), &METADATA)
+        let all = [("stream", self.inner.stream.as_str())].into_iter().chain(labels.iter().copied());
+        let rendered: Vec<String> = all.map(|(name, value)| format!("{name}=\"{}\"", escaped(value))).collect();
+        self.inner.histograms.handle(metric, rendered.join(","))
     }
 }
 
 const METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, None);
+
+/// A label's value as Prometheus' text has it.
+fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
 
 fn describe(recorder: &PrometheusRecorder, metric: &Metric) {
     let (name, help) = (KeyName::from(metric.name), SharedString::from(metric.help));
     match metric.kind {
         Kind::Counter => recorder.describe_counter(name, Some(metric.unit), help),
         Kind::Gauge => recorder.describe_gauge(name, Some(metric.unit), help),
-        Kind::Histogram(_) => recorder.describe_histogram(name, Some(metric.unit), help),
+        // Rendered with its own text.
+        Kind::Histogram(_) => {}
     }
 }

@@ -248,7 +248,6 @@ impl Bridge {
                 self.shared.board.away(joined.task_name(), Some((since, "it is being joined again".to_owned())));
             }
         }
-        self.shared.metrics.upkeep();
     }
 
     fn notice(&mut self, source: usize, notice: Notice) -> Result<(), Exit> {

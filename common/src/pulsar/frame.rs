@@ -199,14 +199,12 @@ impl BatchBuilder {
         let start = self.payload.len();
         self.payload.extend_from_slice(&[0; 4]);
         properties(&mut |name, value| put_property(&mut self.payload, 1, name, value));
-        if let Some(key) = message.key {
-            self.put_key(key);
-        }
+        let is_base64 = message.key.is_some_and(|key| !self.put_key(key));
         put_uint(&mut self.payload, 3, u64::from(value_bytes.unsigned_abs()));
         if let Some(event_time_ms) = message.event_time_ms {
             put_uint(&mut self.payload, 5, event_time_ms);
         }
-        if message.key.is_some_and(|key| str::from_utf8(key).is_err()) {
+        if is_base64 {
             put_uint(&mut self.payload, 6, 1);
         }
         put_uint(&mut self.payload, 8, id);
@@ -218,14 +216,17 @@ impl BatchBuilder {
         self.payload.extend_from_slice(value);
     }
 
-    fn put_key(&mut self, key: &[u8]) {
-        if str::from_utf8(key).is_ok() {
+    /// Whether the key is written as it is, or else in base64.
+    fn put_key(&mut self, key: &[u8]) -> bool {
+        let is_text = str::from_utf8(key).is_ok();
+        if is_text {
             put_bytes(&mut self.payload, 2, key);
         } else {
             self.base64.clear();
             base64::engine::general_purpose::STANDARD.encode_string(key, &mut self.base64);
             put_bytes(&mut self.payload, 2, self.base64.as_bytes());
         }
+        is_text
     }
 
     /// Closes the batch into a frame of exactly its size and leaves the builder empty. Fails only where the compressor

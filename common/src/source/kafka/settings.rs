@@ -212,7 +212,7 @@ impl Memory {
 
     fn share(budget: u64, partitions: u32) -> Memory {
         let share = (budget / u64::from(partitions.max(1))).max(Self::FLOOR);
-        let fetch_bytes = (share / 2).min(MIB);
+        let fetch_bytes = (share / 8).clamp(Self::FLOOR / 2, MIB);
         Memory {
             queued_kib: (share - fetch_bytes) / KIB,
             queued_messages: (share / Self::SMALL_RECORD).min(20_000),
