@@ -2,8 +2,9 @@
 //! `tests/run` builds the image and runs these; by hand: `tests/deploy/images job-lifecycle`, then
 //! `cargo test -p bridge-tests --test containers -- --ignored --test-threads=1 --nocapture NAME`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
+use std::path::Path;
 
 use bridge_common::pulsar::{Client, ClientConfig};
 use bridge_tests::bridge::{Bridge, Setting};
@@ -12,10 +13,12 @@ use bridge_tests::generator::{Generator, Settings};
 use bridge_tests::resolver::Resolver;
 use bridge_tests::scenario::{PATIENCE, SOURCE_PARTITIONS, Scenario, seconds, with, within};
 use bridge_tests::scene::{Plan, Scene};
+use bridge_tests::stack::repository;
 use bridge_tests::streams::Stream;
 use bridge_tests::{Result, wait};
 use serde_json::Value;
 
+const CERTIFICATES: &str = "etc/ssl/certs/ca-certificates.crt";
 /// The image of the tests that every run has.
 const NAME: &str = "job-lifecycle";
 
@@ -47,6 +50,76 @@ fn is_confined(bridge: &Bridge) -> Result<()> {
     Ok(())
 }
 
+/// What the image itself says of a bridge that runs at this address.
+fn healthcheck(image: &Image, bridge: &Bridge) -> Result<Option<i32>> {
+    let settings = [("BRIDGE__HTTP__LISTEN".to_owned(), bridge.address()?.to_owned())];
+    Ok(tokio::task::block_in_place(|| image.run(&["healthcheck"], &settings))?.status.code())
+}
+
+/// The files below a directory, with their sizes.
+fn files(root: &Path) -> Result<BTreeMap<String, u64>> {
+    let (mut found, mut directories) = (BTreeMap::new(), vec![root.to_path_buf()]);
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(directory)? {
+            let entry = entry?;
+            let path = entry.path();
+            if entry.file_type()?.is_dir() {
+                directories.push(path);
+            } else {
+                let size = path.symlink_metadata()?.len();
+                found.insert(path.strip_prefix(root)?.display().to_string(), size);
+            }
+        }
+    }
+    Ok(found)
+}
+
+#[test]
+#[ignore = "needs an image: tests/run"]
+fn an_image_holds_a_static_binary_its_configuration_and_certificates_and_nothing_else() -> Result<()> {
+    let images = repository().join("target/images");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(&images).map_err(|error| format!("{}: {error}", images.display()))? {
+        let directory = entry?.path();
+        if !directory.join("image.json").is_file() {
+            continue;
+        }
+        let name = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let image = Image::of(&name)?;
+        let files = files(&image.root)?;
+        let size: u64 = files.values().sum();
+        println!("  {name}: {size} bytes, of them {} the binary", files.get("bridge").copied().unwrap_or_default());
+        assert!(size < 20_000_000, "{name}: {size} bytes");
+        let is_known = |path: &str| {
+            let is_config = path.starts_with("config/") && path.ends_with(".toml");
+            let is_sbom = path.starts_with("usr/share/sbom/") && path.ends_with(".cdx.json");
+            // The last two a runtime has put there, to mount over.
+            is_config || is_sbom || ["bridge", CERTIFICATES, "etc/resolv.conf", "etc/hosts"].contains(&path)
+        };
+        let strange: Vec<_> = files.keys().filter(|path| !is_known(path)).collect();
+        assert!(strange.is_empty(), "{name}: {strange:?}");
+        assert!(!std::fs::read(image.root.join("bridge"))?.windows(8).any(|part| part == b"/ld-musl" || part == b"/ld-linu"));
+        let certificates = std::fs::read_to_string(image.root.join(CERTIFICATES))?;
+        assert!(certificates.matches("BEGIN CERTIFICATE").count() > 50, "{name}: too few certificates");
+        assert_eq!(image.config["User"], "65532:65532", "{name}");
+        for label in ["title", "version", "revision", "created", "licenses"] {
+            let value = &image.config["Labels"][format!("org.opencontainers.image.{label}")];
+            assert!(value.as_str().is_some_and(|value| !value.is_empty() && value != "unknown"), "{name}: {label}: {value}");
+        }
+        let sbom = files.keys().find(|path| path.ends_with(".cdx.json")).ok_or("no bill of materials")?;
+        let sbom: Value = serde_json::from_slice(&std::fs::read(image.root.join(sbom))?)?;
+        let components = sbom["components"].as_array().cloned().unwrap_or_default();
+        for part in ["tokio", "rustls", "rust-std", "ca-certificates"] {
+            assert!(components.iter().any(|one| one["name"] == part), "{name}: the bill of materials lacks {part}");
+        }
+        // What only tests use is not in it.
+        assert!(!components.iter().any(|one| one["name"] == "proptest"), "{name}: more than what is compiled in");
+        seen += 1;
+    }
+    assert!(seen > 0, "there are no images in {}: `tests/deploy/images {NAME}`", images.display());
+    Ok(())
+}
+
 /// The sum of the positions that the checkpoints name: offsets begin at 0, so it is how many records are settled.
 async fn settled_records(scenario: &Scenario) -> Result<u64> {
     let client = Client::new(ClientConfig::new(scenario.stack.pulsar()))?;
@@ -66,6 +139,7 @@ async fn a_container_mirrors_exactly_once_by_names_that_only_its_resolver_knows_
         let mut bridge = Bridge::start_image(&image, None, &settings)?;
         bridge.ready(PATIENCE).await?;
         is_confined(&bridge)?;
+        assert_eq!(healthcheck(&image, &bridge)?, Some(0), "{}", bridge.log_tail());
         scenario.progress(4_000).await?;
         let asked = resolver.asked();
         assert!(asked.contains("kafka.bridges.test") && asked.contains("pulsar.bridges.test"), "asked for {asked:?}");
@@ -76,6 +150,7 @@ async fn a_container_mirrors_exactly_once_by_names_that_only_its_resolver_knows_
         bridge.ready(PATIENCE).await?;
         scenario.progress(4_000).await?;
         assert_eq!(bridge.terminate(seconds(30)).await?.code(), Some(0), "{}", bridge.log_tail());
+        assert_eq!(healthcheck(&image, &bridge)?, Some(1), "nobody answers there any more");
         let settled = settled_records(&scenario).await?;
         let stored = scenario.admin().messages_in(&scenario.target).await?;
         scenario.say(format!("stopped at {settled} records settled, {stored} of them in the target"));
