@@ -9,7 +9,7 @@ source "$repository/deploy/local/lib/packages.sh"
 tools=$cache_dir/tools
 helm_version=4.3.1 kubeconform_version=0.8.0
 # The schemas of all versions of Kubernetes are in one package, those of further kinds in the modules that define them.
-kubernetes_schemas_version=1.37.0 keda_version=2.21.0 prometheus_operator_version=0.95.2
+kubernetes_schemas_version=1.37.0 keda_version=2.21.0 prometheus_operator_version=0.85.0
 python_packages=("kubernetes-validate==$kubernetes_schemas_version" 'cyclonedx-python-lib[json-validation]==11.12.0' 'PyYAML==6.0.3')
 
 # shellcheck disable=SC2034
