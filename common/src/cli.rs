@@ -11,6 +11,8 @@ use crate::check::{self, Report};
 use crate::config::{self, Config};
 use crate::shutdown::Exit;
 
+mod healthcheck;
+
 /// librdkafka's too. The fuzz tests count what is allocated by an allocator of their own.
 #[cfg(not(feature = "fuzzing"))]
 #[global_allocator]
@@ -69,6 +71,11 @@ enum Command {
         #[arg(long, conflicts_with = "json")]
         offline: bool,
     },
+    /// Ask the bridge that runs here, at http.listen, whether it is ready, and say what it says
+    ///
+    /// For containers, which have nothing else to ask with. Exit codes: 0 ready, 1 not ready or no answer, 2 the configuration
+    /// is wrong.
+    Healthcheck,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -102,6 +109,9 @@ where
     };
     if let Some(Command::Check { json, offline }) = arguments.command {
         return check(stream, &config, json, offline).into();
+    }
+    if arguments.command == Some(Command::Healthcheck) {
+        return healthcheck::healthcheck(config.http.listen).into();
     }
     start_logging(arguments.log_format);
     run(stream, config, pipeline).into()

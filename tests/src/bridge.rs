@@ -6,6 +6,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use crate::container::{Container, Image};
 use crate::http::get;
 use crate::stack::{repository, unique};
 use crate::{Result, wait};
@@ -14,10 +15,14 @@ use crate::{Result, wait};
 #[derive(Debug)]
 pub struct Bridge {
     child: Child,
+    /// What it runs in, where it is not a process of this machine like any other.
+    container: Option<Container>,
     /// Where it listens, once it has said so.
     address: OnceLock<String>,
     log: PathBuf,
 }
+
+const ANY_PORT: &str = "127.0.0.1:0";
 
 /// A setting: the environment's name and its value.
 pub type Setting = (String, String);
@@ -55,21 +60,32 @@ impl Bridge {
 
     /// Starts a bridge by its binary on the configuration of a directory, with these settings on top.
     pub fn start_program(program: &Path, config: &Path, settings: &[Setting]) -> Result<Self> {
+        let mut command = Command::new(program);
+        command
+            .args(["run", "--config"])
+            .arg(config)
+            // A port that it chooses itself cannot be taken by somebody else in between.
+            .env("BRIDGE__HTTP__LISTEN", ANY_PORT)
+            .envs(settings.iter().map(|(name, value)| (name, value)));
+        Self::spawn(command, None)
+    }
+
+    /// Starts a bridge in a container of its own, on the image's configuration or this directory in its place, with these
+    /// settings on top.
+    pub fn start_image(image: &Image, config: Option<&Path>, settings: &[Setting]) -> Result<Self> {
+        let mut environment = vec![("BRIDGE__HTTP__LISTEN".to_owned(), ANY_PORT.to_owned())];
+        environment.extend(settings.iter().cloned());
+        let container = Container::new(image, &["run"], config, &environment)?;
+        Self::spawn(container.command(), Some(container))
+    }
+
+    fn spawn(mut command: Command, container: Option<Container>) -> Result<Self> {
         let directory = repository().join("target/test-logs");
         std::fs::create_dir_all(&directory)?;
         let log = directory.join(unique("bridge")).with_extension("log");
         let file = File::create(&log)?;
-        let child = Command::new(program)
-            .args(["run", "--config"])
-            .arg(config)
-            // A port that it chooses itself cannot be taken by somebody else in between.
-            .env("BRIDGE__HTTP__LISTEN", "127.0.0.1:0")
-            .envs(settings.iter().map(|(name, value)| (name, value)))
-            .stdin(Stdio::null())
-            .stdout(file.try_clone()?)
-            .stderr(file)
-            .spawn()?;
-        Ok(Self { child, address: OnceLock::new(), log })
+        let child = command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).spawn()?;
+        Ok(Self { child, container, address: OnceLock::new(), log })
     }
 
     /// Waits until `/readyz` says that it works.
@@ -116,14 +132,14 @@ impl Bridge {
 
     /// What it holds of the machine's memory now.
     pub fn resident_bytes(&self) -> Result<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process_id()?))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
         Ok(line.trim().trim_end_matches("kB").trim().parse::<u64>()? * 1024)
     }
 
     /// SIGKILL, and waits for its end.
     pub fn kill(mut self) -> Result<()> {
-        self.child.kill()?;
+        self.signal("KILL")?;
         self.child.wait()?;
         Ok(())
     }
@@ -171,15 +187,21 @@ impl Bridge {
         format!("--- the end of {}\n{tail}", self.log.display())
     }
 
+    /// The process of the bridge itself, as this machine knows it.
+    pub fn process_id(&self) -> Result<u32> {
+        self.container.as_ref().map_or_else(|| Ok(self.child.id()), Container::process_id)
+    }
+
     fn signal(&self, name: &str) -> Result<()> {
-        let status = Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status()?;
+        let status = Command::new("kill").arg(format!("-{name}")).arg(self.process_id()?.to_string()).status()?;
         if status.success() { Ok(()) } else { Err(format!("kill -{name}: {status}").into()) }
     }
 }
 
 impl Drop for Bridge {
     fn drop(&mut self) {
-        // It may have ended already; a frozen one dies of SIGKILL too.
+        // It may have ended already; a frozen one dies of SIGKILL too. A container first: who started it would leave it alone.
+        drop(self.container.take());
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {

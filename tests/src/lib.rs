@@ -5,6 +5,7 @@
 mod assess;
 pub mod bridge;
 pub mod checker;
+pub mod container;
 mod event_text;
 pub mod events;
 mod expect;
@@ -22,6 +23,7 @@ pub mod proxy;
 pub mod rabbit;
 mod rabbit_sink;
 mod report;
+pub mod resolver;
 pub mod scenario;
 pub mod scene;
 pub mod simulation;

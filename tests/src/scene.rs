@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::bridge::{Bridge, Setting, binary};
 use crate::checker::{self, Identity, Parity, Source};
+use crate::container::Image;
 use crate::faults::PulsarAdmin;
 use crate::generator::{self, Generator, RabbitExchange, create_topic};
 use crate::rabbit::{QueueKind, Rabbit};
@@ -243,6 +244,11 @@ impl Scene {
     /// Starts the bridge with other settings than this scene's.
     pub fn start_with(&self, settings: &[Setting]) -> Result<Bridge> {
         Bridge::start_stream(self.plan.stream.bridge(), &self.directory, settings)
+    }
+
+    /// The same in a container, on this scene's configuration in place of the image's own.
+    pub fn start_image(&self, image: &Image, settings: &[Setting]) -> Result<Bridge> {
+        Bridge::start_image(image, Some(&self.directory), settings)
     }
 
     /// Starts the bridge and waits until it works.
