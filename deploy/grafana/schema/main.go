@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 
@@ -44,8 +45,17 @@ func check(file string) error {
 		return err
 	}
 	var read dashboard.Dashboard
-	if err := read.UnmarshalJSONStrict(text); err != nil {
+	if err := read.UnmarshalJSONStrict(text); isError(err) {
 		return err
 	}
-	return read.Validate()
+	if err := read.Validate(); isError(err) {
+		return err
+	}
+	return nil
+}
+
+// The package may answer with an empty list of errors, which is none.
+func isError(err error) bool {
+	var list cog.BuildErrors
+	return err != nil && !(errors.As(err, &list) && len(list) == 0)
 }
