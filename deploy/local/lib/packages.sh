@@ -31,6 +31,9 @@ test_packages=(
     python3:python3
     python-venv:python3-venv
     javac:openjdk-17-jdk-headless
+    # The rules' own tests and the alerts that are seen firing; the pages in a real browser.
+    promtool:prometheus
+    chromium:chromium
 )
 
 is_there() {
