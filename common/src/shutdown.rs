@@ -19,16 +19,19 @@ pub enum Exit {
     Config,
     /// Of `check` alone: nothing is worse than a warning.
     Warnings,
+    /// Of `bridgectl replay --missing --dry-run` alone: there is something to be replayed.
+    Missing,
 }
 
 impl Exit {
-    /// 0, 1, 2 or 3.
+    /// 0, 1, 2, 3 or 4.
     pub fn code(self) -> u8 {
         match self {
             Self::Clean => 0,
             Self::Fault => 1,
             Self::Config => 2,
             Self::Warnings => 3,
+            Self::Missing => 4,
         }
     }
 }

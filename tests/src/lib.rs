@@ -3,6 +3,7 @@
 //! the bridge's own code: they are its independent witnesses.
 
 mod assess;
+pub mod avro_scene;
 pub mod bridge;
 pub mod checker;
 pub mod container;
@@ -16,6 +17,7 @@ pub mod http;
 pub mod journal;
 pub mod kafka;
 pub mod kafka_cluster;
+pub mod operator;
 pub mod oracle;
 pub mod parity;
 mod payloads;

@@ -10,6 +10,7 @@ use crate::checker::{self, Identity, Parity, Source};
 use crate::container::Image;
 use crate::faults::PulsarAdmin;
 use crate::generator::{self, Generator, RabbitExchange, create_topic};
+use crate::operator::Operator;
 use crate::rabbit::{QueueKind, Rabbit};
 use crate::scenario::PATIENCE;
 use crate::stack::{Stack, repository, unique};
@@ -201,6 +202,11 @@ impl Scene {
         }
         let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         Err(format!("bridgectl setup: {}\n{said}", output.status).into())
+    }
+
+    /// `bridgectl`, with this scene's configuration.
+    pub fn operator(&self) -> Operator {
+        Operator::new(&self.directory, self.settings())
     }
 
     /// Pulsar's admin API.

@@ -18,7 +18,8 @@ use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 use serde_json::{Value, json};
 
-/// Sound events, events with a field that the contract lacks, and what is no event at all.
+/// Sound events, events with a field that the contract lacks (one of them so large that its dead letter is not whole), and what
+/// is no event at all.
 const SOUND: u64 = 100;
 const DRIFTED: u64 = 400;
 const BROKEN: u64 = 5;
@@ -93,7 +94,7 @@ fn event(number: u64, more: &str) -> String {
 /// Publishes bodies to the partitions in turn.
 fn publish(scenario: &Scenario, bodies: impl Iterator<Item = String>) -> Result<()> {
     let producer: ThreadedProducer<DefaultProducerContext> =
-        ClientConfig::new().set("bootstrap.servers", &scenario.brokers).create()?;
+        ClientConfig::new().set("bootstrap.servers", &scenario.brokers).set("message.max.bytes", "10000000").create()?;
     for (number, body) in bodies.enumerate() {
         let record: BaseRecord<'_, str, String> =
             BaseRecord::to(&scenario.topic).payload(&body).partition(number as i32 % 10);
@@ -109,7 +110,9 @@ async fn a_fleet_is_seen_ordered_and_redriven_and_who_did_it_is_known() -> Resul
         let scenario = Scenario::new("operate").await?;
         let mut desk = Desk::new(&scenario);
         let sound = (0..SOUND).map(|number| event(number, ""));
-        let drifted = (SOUND..SOUND + DRIFTED).map(|number| event(number, r#","unknown_to_the_contract":1"#));
+        let huge = format!(r#","unknown_to_the_contract":"{}""#, "x".repeat(6_000_000));
+        let drifted = (SOUND + 1..SOUND + DRIFTED).map(|number| event(number, r#","unknown_to_the_contract":1"#));
+        let drifted = std::iter::once(event(SOUND, &huge)).chain(drifted);
         publish(&scenario, sound.chain(drifted).chain((0..BROKEN).map(|_| "not JSON".to_owned())))?;
         let mut bridge = Bridge::start(&desk.strict())?;
         bridge.ready(PATIENCE).await?;
@@ -175,6 +178,7 @@ fn a_dead_bridge_shows_its_lag(scenario: &Scenario, desk: &Desk) -> Result<()> {
     // The bridge was killed: what it settled last may not be in its checkpoints.
     let lag = status["lag_records"].as_u64().unwrap();
     assert!((30..=530).contains(&lag) && status["lag_seconds"].is_number(), "{status}");
+    assert_eq!(status["dead_letters"], DRIFTED + BROKEN, "those in its topic: {status}");
     let (_, table, _) = desk.run(&["status", "job-lifecycle", "--seconds", "1"])?;
     assert!(table.contains("dead") && table.contains("nothing listens there"), "{table}");
     println!("{table}");
@@ -192,6 +196,10 @@ async fn dead_letters_are_redriven_once(scenario: &Scenario, desk: &Desk) -> Res
     assert_eq!(listed["matched"], DRIFTED + BROKEN, "{listed}");
     let (_, broken) = desk.json(&of(&["list", "--cause", "not_json", "--json"]))?;
     assert_eq!(broken["letters"].as_array().map(Vec::len), Some(BROKEN as usize), "{broken}");
+    let (_, large) = desk.json(&of(&["list", "--cause", "too_large", "--json"]))?;
+    assert_eq!((&large["matched"], &large["letters"][0]["omitted"]), (&json!(1), &json!(["body"])), "{large}");
+    let (_, newest) = desk.json(&of(&["list", "--limit", "7", "--json"]))?;
+    assert_eq!((newest["letters"].as_array().map(Vec::len), &newest["matched"]), (Some(7), &listed["matched"]));
     let position = broken["letters"][0]["position"].as_str().unwrap();
     let (_, shown, _) = desk.run(&of(&["show", position]))?;
     assert!(shown.contains("not_json") && !shown.contains("not JSON"), "no body unless it is asked for: {shown}");

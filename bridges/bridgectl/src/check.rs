@@ -26,10 +26,7 @@ pub(crate) struct CheckArguments {
 pub(crate) async fn run(arguments: &CheckArguments) -> Exit {
     let streams = match streams::load(&arguments.config, &arguments.streams) {
         Ok(streams) => streams,
-        Err(problem) => {
-            eprintln!("bridgectl: {problem}");
-            return Exit::Config;
-        }
+        Err(problem) => return streams::wrong(&arguments.streams.join(" "), arguments.json, &problem),
     };
     let mut checks = JoinSet::new();
     for (index, (config, contract)) in streams.into_iter().enumerate() {

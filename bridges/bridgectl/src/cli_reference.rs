@@ -7,7 +7,7 @@ use clap::{Arg, Command};
 const HEAD: &str = "# bridgectl\n\n\
     Generated from the command line itself (`bridgectl config cli`); a test keeps it true.\n\
     Exit codes: 0 done, 1 something failed or needs a person, 2 the configuration or the command line is wrong, 3 `check` \
-    found nothing worse than warnings.\n";
+    found nothing worse than warnings, 4 `replay --missing --dry-run` found something to be replayed.\n";
 
 /// The whole text.
 pub(crate) fn reference(mut command: Command) -> String {

@@ -1,5 +1,6 @@
 //! The operator's tool of the stream bridges. Exit codes: 0 done, 1 something failed or needs a person, 2 the
-//! configuration or the command line is wrong, 3 `check` found nothing worse than warnings. Each verb has a module.
+//! configuration or the command line is wrong, 3 `check` found nothing worse than warnings, 4 `replay --missing --dry-run` found
+//! something to be replayed. Each verb has a module.
 
 mod audit;
 mod check;
@@ -9,6 +10,7 @@ mod completions;
 mod control;
 mod dead_letters;
 mod examples;
+mod held;
 mod rabbitmq;
 mod reference;
 mod replay;
@@ -18,6 +20,7 @@ mod slo;
 mod status;
 mod streams;
 mod terminal;
+mod topic;
 mod verify;
 
 use std::process::ExitCode;
@@ -77,6 +80,9 @@ enum Command {
     #[command(after_help = examples::VERIFY)]
     Verify(verify::VerifyArguments),
     /// Publish records of the source once more: what the target lacks, or a range to another topic
+    ///
+    /// Exit codes: 0 done, or nothing to do, 1 not done, or records are gone from the source, 2 a configuration is wrong, 4 with
+    /// --missing --dry-run there is something to be published.
     #[command(after_help = examples::REPLAY)]
     Replay(replay::ReplayArguments),
     /// Show, export or redrive what could not be mirrored
@@ -114,7 +120,9 @@ fn main() -> ExitCode {
         }
     };
     cli::install_tls();
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    // Several threads: `verify` takes the target's partitions apart side by side.
+    let threads = std::thread::available_parallelism().map_or(2, usize::from).min(8);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("bridgectl: the system gives no event queue: {error}");

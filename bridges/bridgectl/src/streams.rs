@@ -5,6 +5,9 @@ use std::path::Path;
 use bridge_common::cli;
 use bridge_common::config::{self, Config};
 use bridge_common::shutdown::Exit;
+use serde_json::json;
+
+use crate::terminal;
 
 /// The contracts of all streams, by their names: compiled in, so that a container needs no files but the configuration.
 static CONTRACTS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/contracts.rs"));
@@ -60,14 +63,36 @@ fn contract_of(config: &Config) -> Result<Option<String>, String> {
     }
 }
 
-/// How a verb about one stream ends: done; done, and what it found needs a person; or not done, which is said.
-pub(crate) fn ended(stream: &str, done: Result<bool, String>) -> Exit {
+/// How a verb about one stream ends: done; done, and what it found needs a person; or not done, which is said, and where a
+/// program listens, in a JSON document, too.
+pub(crate) fn ended(stream: &str, as_json: bool, done: Result<bool, String>) -> Exit {
     match done {
         Ok(true) => Exit::Clean,
         Ok(false) => Exit::Fault,
-        Err(problem) => {
-            eprintln!("bridgectl: {stream}: {problem}");
-            Exit::Fault
-        }
+        Err(problem) => failed(stream, as_json, &problem),
     }
+}
+
+/// A verb about one stream could not be carried out.
+pub(crate) fn failed(stream: &str, as_json: bool, problem: &str) -> Exit {
+    eprintln!("bridgectl: {stream}: {problem}");
+    if as_json {
+        terminal::say(&failure(stream, problem));
+    }
+    Exit::Fault
+}
+
+/// The configuration, or what the command line asks of it, is wrong: nothing was begun.
+pub(crate) fn wrong(stream: &str, as_json: bool, problem: &str) -> Exit {
+    eprintln!("bridgectl: {problem}");
+    if as_json {
+        terminal::say(&failure(stream, problem));
+    }
+    Exit::Config
+}
+
+/// A stable format: what every verb writes with --json in the place of its own document, when it has none. On one line, since
+/// some write a document a line.
+fn failure(stream: &str, problem: &str) -> String {
+    format!("{}\n", json!({ "version": 1, "stream": stream, "error": problem }))
 }

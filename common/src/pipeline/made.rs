@@ -1,18 +1,17 @@
 //! What a bridge of a configuration makes of a record, made by whoever asks: to compare it with what the target holds, or to
-//! publish it once more. Beside the running bridge, and by the same translation, headers, identities and dead letters.
+//! publish it once more, be it from its source or from the dead letters. Beside the running bridge, and by the same translation, headers, identities and dead letters.
 
 use std::sync::Arc;
 
-use super::again::routing;
 use super::appending::{route, size_as_dead_letter, size_beside_body};
 use super::batches::BATCH_OVERHEAD_BYTES;
 use super::identity::Identity;
 use super::sources::{SourceSettings, Target};
 use super::translator;
-use crate::config::Config;
-use crate::dead_letter::{DeadLetter, Origin, Reason};
+use crate::config::{Config, Source};
+use crate::dead_letter::{CAUSE, DETAIL, DeadLetter, FIELD, Origin, Reason};
 use crate::headers;
-use crate::lane::{Numbering, Routing};
+use crate::lane::{Numbering, Route, Routing};
 use crate::pulsar::{Client, Compression, OutgoingMessage, SchemaInfo, SchemaKind};
 use crate::record::{Coordinates, Record, SourcePartition};
 use crate::translate::{Contract, Drift, JsonPath, JsonPlan, SchemaId, TranslateError, Translator};
@@ -32,9 +31,11 @@ pub struct Workshop {
     digest: bool,
     routing: Routing,
     route_fields: Arc<Vec<Option<JsonPath>>>,
-    schema: Option<SchemaInfo>,
+    schema: Option<Arc<SchemaInfo>>,
     compression: Compression,
     sources: Vec<Arc<SourceSettings>>,
+    /// The Kafka topic, or the queues, of each.
+    topics: Vec<Vec<String>>,
 }
 
 impl Workshop {
@@ -51,6 +52,7 @@ impl Workshop {
         };
         let routing = routing(config, client).await?;
         let target = Target { client, partitions: routing.partitions };
+        let topics = config.source.iter().map(|(name, source)| topics(name, source)).collect();
         let sources: Result<Vec<_>, String> = config
             .source
             .iter()
@@ -64,14 +66,14 @@ impl Workshop {
             digest: config.target.digest,
             route_fields: Arc::new(routing.routes.iter().map(|route| JsonPath::parse(&route.field).ok()).collect()),
             routing,
-            schema: config.has_contract().then(|| SchemaInfo {
-                name: parsed.name().to_owned(),
-                kind: SchemaKind::Avro,
-                data: parsed.schema_json().as_bytes().to_vec(),
-                properties: Vec::new(),
+            schema: config.has_contract().then(|| {
+                let data = parsed.schema_json().as_bytes().to_vec();
+                let name = parsed.name().to_owned();
+                Arc::new(SchemaInfo { name, kind: SchemaKind::Avro, data, properties: Vec::new() })
             }),
             compression: super::start::compression(config),
             sources: sources?,
+            topics,
         })
     }
 
@@ -83,9 +85,29 @@ impl Workshop {
         self.settings(source_name).producer_name(&self.stream, source)
     }
 
-    /// The schema of what goes to the target; `None` where it has none, or each message its own.
-    pub fn schema(&self) -> Option<&SchemaInfo> {
-        self.schema.as_ref()
+    /// The name of the source that a Kafka topic or a queue belongs to; `None` where the configuration has none.
+    pub fn source_of(&self, topic: &str) -> Option<&str> {
+        let at = self.topics.iter().position(|topics| topics.iter().any(|other| other == topic))?;
+        Some(&self.sources[at].name)
+    }
+
+    /// The schema of what goes to the target from this source; `None` where it has none, or each message its own
+    /// ([`Made::schema_version`]).
+    ///
+    /// # Panics
+    /// Where the configuration has no source of this name.
+    pub fn schema(&self, source_name: &str) -> Option<&SchemaInfo> {
+        self.settings(source_name).schema.as_deref().or(self.schema.as_deref())
+    }
+
+    /// The topics, without their partitions, that records may go to, each with its number of partitions.
+    pub fn topics(&self) -> Vec<(String, u32)> {
+        let routes = self.routing.routes.iter().map(|route| (route.topic.clone(), route.partitions));
+        let mut topics: Vec<_> =
+            std::iter::once((self.routing.topic.clone(), self.routing.partitions)).chain(routes).collect();
+        topics.sort();
+        topics.dedup_by(|a, b| a.0 == b.0);
+        topics
     }
 
     /// How batches are compressed.
@@ -174,9 +196,22 @@ pub struct Made<'m> {
     pub message: OutgoingMessage<'m>,
     /// What identifies the event, where the configuration asks for that: the hash of its idempotency key.
     pub key_hash: Option<u128>,
+    /// Where every record keeps its own schema: the version that this one is of the target's.
+    pub schema_version: Option<Arc<[u8]>>,
     identity: Identity<'m>,
     letter: Option<DeadLetter<'m>>,
     record: &'m Record<'m>,
+}
+
+/// Why a record is a dead letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unfit<'m> {
+    /// The name of the cause, as in `bridge.cause`.
+    pub cause: &'m str,
+    /// The path of the field; empty where the cause is about none.
+    pub field: &'m str,
+    /// What was expected and found, without content.
+    pub detail: &'m str,
 }
 
 /// Where a message goes.
@@ -200,9 +235,17 @@ impl Made<'_> {
         }
     }
 
-    /// Whether the properties that identify the event are among them.
-    pub fn has_identity(&self) -> (bool, bool) {
-        (self.identity.key.is_some(), self.identity.sha256.is_some())
+    /// What identifies the event over all sources, where something does.
+    pub fn idempotency_key(&self) -> Option<&str> {
+        self.identity.key.as_deref()
+    }
+
+    /// Why it is a dead letter; `None` where it is none.
+    pub fn unfit(&self) -> Option<Unfit<'_>> {
+        let letter = self.letter.as_ref()?;
+        let find = |wanted: &str| letter.properties.iter().find(|(name, _)| name == wanted).map(|(_, value)| &**value);
+        let cause = find(CAUSE).unwrap_or_default();
+        Some(Unfit { cause, field: find(FIELD).unwrap_or_default(), detail: find(DETAIL).unwrap_or_default() })
     }
 }
 
@@ -214,7 +257,16 @@ impl Maker {
 
     /// The schema that must be learned before this body can be judged.
     pub fn missing(&mut self, body: Option<&[u8]>) -> Option<SchemaId> {
-        body.and_then(|body| self.translator.missing(body))
+        let body = body?;
+        self.translator.missing(body).or_else(|| {
+            let versions = self.settings.schemas.as_ref()?.versions.as_ref()?;
+            self.translator.writer_schema_of(body).filter(|id| versions.get(*id).is_none())
+        })
+    }
+
+    fn schema_version(&self, body: Option<&[u8]>) -> Option<Arc<[u8]>> {
+        let versions = self.settings.schemas.as_ref()?.versions.as_ref()?;
+        versions.get(self.translator.writer_schema_of(body?)?)
     }
 
     /// Makes the message of a record, or its dead letter. Nothing may be [`Maker::missing`].
@@ -246,7 +298,8 @@ impl Maker {
                     value: record.value.map(|_| self.body.as_slice()),
                 };
                 let destination = route.map_or(Destination::Target, Destination::Route);
-                Made { destination, message, key_hash: identity.key_hash(), identity, letter: None, record }
+                let (key_hash, schema_version) = (identity.key_hash(), self.schema_version(record.value));
+                Made { destination, message, key_hash, schema_version, identity, letter: None, record }
             }
         }
     }
@@ -268,9 +321,36 @@ impl Maker {
             destination: Destination::DeadLetters,
             message,
             key_hash: identity.key_hash(),
+            schema_version: None,
             identity,
             letter: Some(letter),
             record,
         }
     }
+}
+
+fn topics(name: &str, source: &Source) -> Vec<String> {
+    match source {
+        Source::Kafka(kafka) => vec![kafka.topic.clone()],
+        Source::Rabbitmq(rabbitmq) => rabbitmq.queue_names().into_iter().map(str::to_owned).collect(),
+        Source::Poll(_) => vec![name.to_owned()],
+    }
+}
+
+async fn routing(config: &Config, client: &Client) -> Result<Routing, String> {
+    let partitions = async |topic: &str| client.partitions(topic).await.map_err(|error| error.to_string());
+    let topic = config.target.topic.to_string();
+    let mut routes = Vec::new();
+    for route in config.route.values() {
+        let topic = route.topic.to_string();
+        let partitions = partitions(&topic).await?;
+        routes.push(Route { field: route.field.clone(), equals: route.equals.clone(), topic, partitions });
+    }
+    Ok(Routing {
+        partition_by: config.target.partition_by(),
+        partitions: partitions(&topic).await?,
+        topic,
+        dead_letters: config.dead_letter_topic().to_string(),
+        routes,
+    })
 }

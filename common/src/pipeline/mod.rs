@@ -8,7 +8,6 @@
 //! ```
 
 mod acting;
-pub mod again;
 mod appending;
 mod batch;
 mod batches;
@@ -43,7 +42,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 pub use identity::{IDEMPOTENCY_KEY, SHA256};
-pub use made::{Destination, Made, Maker, REPLAYED, Workshop};
+pub use made::{Destination, Made, Maker, REPLAYED, Unfit, Workshop};
 
 use budget::Budget;
 use flow::{Flow, Order};

@@ -15,9 +15,9 @@ use super::error::{Error, Refusal};
 use super::routes::{Delivery, message_id};
 use crate::record::MessageId;
 
-/// Bytes that a reader asks for ahead of what was read, about.
+/// Bytes that a reader asks for ahead of what was read, about, where nothing else is said.
 const AHEAD_BYTES: usize = 8 * 1024 * 1024;
-/// Messages that it asks for ahead: at first, when nothing is known of their size, and at most.
+/// Messages that it asks for ahead: at first, when nothing is known of their size, and at most, where nothing else is said.
 const AHEAD_MESSAGES: std::ops::RangeInclusive<usize> = 8..=1000;
 
 /// Where a reader starts.
@@ -105,6 +105,13 @@ impl Reader {
         reader.connection.request(operation, subscribe).await?;
         reader.ask_for_more();
         Ok(reader)
+    }
+
+    /// Asks for so many messages, and about so many bytes, ahead at most from now on. Small messages in large batches are many:
+    /// with few of them asked for, the broker sends a batch and waits to be asked again. Where large ones follow on small ones,
+    /// more come than was asked for, up to the certain bound.
+    pub fn set_ahead(&mut self, messages: usize, bytes: usize) {
+        (self.permits.ahead_messages, self.permits.ahead_bytes) = (messages.max(*AHEAD_MESSAGES.start()), bytes);
     }
 
     /// The next entry; waits where there is none yet, so whoever reads to the end asks for
@@ -204,10 +211,19 @@ fn subscription_name(id: u64) -> String {
 
 /// How many messages the broker may still send. It counts messages where we would count bytes, and it sends whole
 /// batches, also beyond the count; so the count follows the size of the largest message seen.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Permits {
     granted: i64,
     largest_message_bytes: usize,
+    ahead_messages: usize,
+    ahead_bytes: usize,
+}
+
+impl Default for Permits {
+    fn default() -> Self {
+        let (ahead_messages, ahead_bytes) = (*AHEAD_MESSAGES.end(), AHEAD_BYTES);
+        Self { granted: 0, largest_message_bytes: 0, ahead_messages, ahead_bytes }
+    }
 }
 
 impl Permits {
@@ -219,11 +235,12 @@ impl Permits {
 
     /// How many more to grant, once half of them are used up.
     fn grant(&mut self) -> Option<u32> {
-        let wanted = AHEAD_BYTES
+        let wanted = self
+            .ahead_bytes
             .checked_div(self.largest_message_bytes)
             .unwrap_or(*AHEAD_MESSAGES.start())
-            .clamp(*AHEAD_MESSAGES.start(), *AHEAD_MESSAGES.end());
-        let wanted = i64::try_from(wanted).expect("at most a thousand");
+            .clamp(*AHEAD_MESSAGES.start(), self.ahead_messages);
+        let wanted = i64::try_from(wanted).expect("at most some thousands");
         if self.granted > wanted / 2 {
             return None;
         }

@@ -2,18 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use bridge_common::config::unix_ms_of_rfc3339;
-use bridge_common::pulsar::{Client, ClientConfig, Error, ReaderStart, Refusal};
+use bridge_common::pulsar::{Client, ClientConfig, ReaderStart};
 use bridge_common::shutdown::Exit;
 use clap::Args;
 use serde_json::{Value, json};
 
+use crate::topic::Pass;
 use crate::{streams, terminal};
-
-/// How long the next entry may take.
-const PATIENCE: Duration = Duration::from_secs(15);
 
 #[derive(Debug, Args)]
 pub(crate) struct OperationsArguments {
@@ -41,10 +38,7 @@ pub(crate) struct OperationsArguments {
 pub(crate) async fn run(arguments: &OperationsArguments) -> Exit {
     let streams = match streams::load(&arguments.config, &arguments.streams) {
         Ok(streams) => streams,
-        Err(problem) => {
-            eprintln!("bridgectl: {problem}");
-            return Exit::Config;
-        }
+        Err(problem) => return streams::wrong(&arguments.streams.join(" "), arguments.json, &problem),
     };
     // Usually all streams have one log.
     let mut logs = BTreeMap::new();
@@ -75,30 +69,17 @@ pub(crate) async fn run(arguments: &OperationsArguments) -> Exit {
 
 async fn read(topic: &str, settings: &ClientConfig) -> Result<Vec<Value>, String> {
     let client = Client::new(settings.clone()).map_err(|error| error.to_string())?;
-    let slow = |_| format!("{topic}: nothing came for {} s", PATIENCE.as_secs());
-    let opening = tokio::time::timeout(PATIENCE, client.open_reader(topic, ReaderStart::Earliest, false));
-    let mut reader = match opening.await.map_err(slow)? {
-        Err(Error::Refused { refusal: Refusal::TopicNotFound, .. }) => {
-            return Err(format!("{topic} is not there yet: `bridgectl setup` creates it"));
-        }
-        opened => opened.map_err(|error| error.to_string())?,
-    };
-    let end = tokio::time::timeout(PATIENCE, reader.last_message_id()).await.map_err(slow)?;
-    let Some(end) = end.map_err(|error| error.to_string())? else { return Ok(Vec::new()) };
+    let mut pass = Pass::begin(&client, topic, ReaderStart::Earliest).await?;
     let mut found = Vec::new();
-    loop {
-        let entry = tokio::time::timeout(PATIENCE, reader.next()).await.map_err(slow)?;
-        let entry = entry.map_err(|error| error.to_string())?;
+    while let Some(entry) = pass.next().await? {
         // What somebody else wrote there is none of ours.
         if let Ok(batch) = entry.batch() {
             let values =
                 batch.messages().filter_map(|message| serde_json::from_slice::<Value>(message.ok()?.value).ok());
             found.extend(values.filter(|value| value["operation"].is_string()));
         }
-        if entry.id >= end {
-            return Ok(found);
-        }
     }
+    Ok(found)
 }
 
 /// Each operation once, in the order in which they began: the outcome where there is one, with the time of the intent as

@@ -101,12 +101,10 @@ struct Desk {
 
 /// Runs the verb.
 pub(crate) async fn run(arguments: &Arguments) -> Exit {
+    let as_json = matches!(arguments.verb, Verb::Show { json: true });
     let desk = match open(arguments) {
         Ok(desk) => desk,
-        Err(problem) => {
-            eprintln!("bridgectl: {problem}");
-            return Exit::Config;
-        }
+        Err(problem) => return streams::wrong(&arguments.stream, as_json, &problem),
     };
     let done = match &arguments.verb {
         Verb::Show { json } => show::run(&desk, *json).await,
@@ -115,7 +113,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Exit {
         }
         Verb::Forget { which, yes, log } => change::run(&desk, which, None, Asked { yes: *yes, skip: None }, log).await,
     };
-    streams::ended(&arguments.stream, done.map(|()| true))
+    streams::ended(&arguments.stream, as_json, done.map(|()| true))
 }
 
 fn open(arguments: &Arguments) -> Result<Desk, String> {

@@ -5,9 +5,8 @@ use bridge_common::lane::Mark;
 use serde_json::{Value, json};
 
 use super::Desk;
-use super::hold::now_ms;
 use super::plan::Name;
-use crate::terminal;
+use crate::terminal::{self, now_ms};
 
 /// Prints what the checkpoint topic says of every partition of the stream.
 pub(super) async fn run(desk: &Desk, as_json: bool) -> Result<(), String> {

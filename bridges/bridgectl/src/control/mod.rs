@@ -108,25 +108,20 @@ async fn run(verb: &'static str, order: &Order, wanted: Wanted, yes: bool) -> Ex
     });
     let (config, token) = match ready {
         Ok(ready) => ready,
-        Err(problem) => {
-            eprintln!("bridgectl: {problem}");
-            return Exit::Config;
-        }
+        Err(problem) => return streams::wrong(&order.stream, order.json, &problem),
     };
     let confirmed = match wanted.question(&order.stream).filter(|_| !yes) {
         Some(question) => terminal::confirm(&question, false),
         None => Ok(()),
     };
     if let Err(problem) = confirmed {
-        eprintln!("bridgectl: {}: {problem}", order.stream);
-        return Exit::Fault;
+        return streams::failed(&order.stream, order.json, &problem);
     }
     match give(verb, &config, order, &wanted, &token).await {
-        Ok(()) => Exit::Clean,
-        Err(problem) => {
-            eprintln!("bridgectl: {}: {problem}", order.stream);
-            Exit::Fault
-        }
+        Ok(None) => Exit::Clean,
+        // The document that was written says so, too.
+        Ok(Some(problem)) => streams::failed(&order.stream, false, &problem),
+        Err(problem) => streams::failed(&order.stream, order.json, &problem),
     }
 }
 
@@ -140,8 +135,15 @@ fn token(config: &Config, order: &Order) -> Result<String, String> {
         .ok_or_else(|| format!("{}: there is no token in it", file.display()))
 }
 
-/// Gives the order to every replica, and waits until it is carried out.
-async fn give(verb: &'static str, config: &Config, order: &Order, wanted: &Wanted, token: &str) -> Result<(), String> {
+/// Gives the order to every replica, waits until it is carried out, and shows what they said; what is wrong with that, if
+/// anything is.
+async fn give(
+    verb: &'static str,
+    config: &Config,
+    order: &Order,
+    wanted: &Wanted,
+    token: &str,
+) -> Result<Option<String>, String> {
     let query = wanted.query();
     let addressed = replicas(config).await;
     let arguments = json!({
@@ -167,7 +169,7 @@ async fn give(verb: &'static str, config: &Config, order: &Order, wanted: &Wante
     };
     let given = audit::record(config, &order.log, operation, work).await;
     if answers.is_empty() {
-        return given.map(drop);
+        return given.map(|_| Some("it has no replica that could be asked".to_owned()));
     }
     if config.fleet.url.is_empty() {
         let (stream, listen, count) = (&order.stream, &config.http.listen, answers.len());
@@ -176,12 +178,13 @@ async fn give(verb: &'static str, config: &Config, order: &Order, wanted: &Wante
         );
     }
     let done = wait_until_done(&addressed, wanted, Duration::from_secs(order.wait)).await;
-    show(order, &answers, &done);
     let refused = answers.iter().filter(|(_, answer)| answer.is_err()).count();
-    match refused {
-        0 => done.map(drop),
-        _ => Err(format!("{refused} of {} replicas did not take the order; the others hold to it", answers.len())),
-    }
+    let problem = match refused {
+        0 => done.as_ref().err().cloned(),
+        _ => Some(format!("{refused} of {} replicas did not take the order; the others hold to it", answers.len())),
+    };
+    show(order, &answers, &done, problem.as_deref());
+    Ok(problem)
 }
 
 fn answer(answer: crate::replicas::Answer) -> Result<String, String> {
@@ -226,10 +229,13 @@ async fn wait_until_done(
     }
 }
 
-fn show(order: &Order, answers: &Answers, done: &Result<bool, String>) {
+fn show(order: &Order, answers: &Answers, done: &Result<bool, String>, problem: Option<&str>) {
     if order.json {
         let answers: Vec<Value> = answers.iter().map(|(name, answer)| answer_json(name, answer)).collect();
-        let document = json!({ "version": 1, "stream": order.stream, "replicas": answers, "done": *done == Ok(true) });
+        let document = json!({
+            "version": 1, "stream": order.stream, "replicas": answers, "done": *done == Ok(true) && problem.is_none(),
+            "error": problem,
+        });
         terminal::say(&format!("{document:#}\n"));
         return;
     }

@@ -82,13 +82,13 @@ impl Letter {
     }
 
     /// A format that others read: fields are only added.
-    pub(super) fn to_json(&self, settled: Option<&Settled>) -> Value {
+    pub(super) fn to_json(&self, state: Option<State>) -> Value {
         json!({
             "position": self.position(), "cluster": self.source.cluster_id, "topic": self.source.topic,
             "partition": self.source.partition, "offset": self.offset, "cause": self.cause, "field": self.field,
             "detail": self.detail, "timestamp": self.timestamp_ms.map(rfc3339), "dead_since": rfc3339(self.written_ms),
             "size_bytes": self.size_bytes, "omitted": self.omitted, "contract": self.contract,
-            "message_id": self.id.to_string(), "settled": settled.map(|settled| settled.state.name()),
+            "message_id": self.id.to_string(), "settled": state.map(State::name),
         })
     }
 }
@@ -173,6 +173,15 @@ impl Filter {
             && self.until_ms.is_none_or(|until| letter.written_ms <= until)
             && self.partition.is_none_or(|partition| letter.source.partition == partition)
             && (self.positions.is_empty() || self.positions.iter().any(|position| position.is_of(letter)))
+    }
+
+    /// Whether a dead letter of this name and offset may fit: what a note tells, no more.
+    pub(super) fn may_be_about(&self, (name, offset): &Key) -> bool {
+        // Names end in the partition's number, or in the generation's behind it.
+        let has_number = |wanted: u32| name.rsplit('/').take(2).any(|part| part.parse() == Ok(wanted));
+        name.starts_with(&self.prefix)
+            && self.partition.is_none_or(has_number)
+            && (self.positions.is_empty() || self.positions.iter().any(|position| position.offset == *offset))
     }
 }
 

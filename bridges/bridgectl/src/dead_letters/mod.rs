@@ -1,6 +1,9 @@
 //! `bridgectl dead-letters`: what could not be mirrored, why, and once more after the contract or the code was corrected.
 
+mod again;
+mod known;
 mod letter;
+mod newest;
 mod publish;
 mod read;
 mod redrive;
@@ -18,7 +21,6 @@ use clap::{Args, Subcommand};
 use crate::audit::LogOptions;
 use crate::{streams, terminal};
 use letter::{Filter, Position};
-pub(crate) use read::{Pass, end_of};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -38,7 +40,7 @@ enum Verb {
         #[command(flatten)]
         which: Which,
         /// At most so many, the newest
-        #[arg(long, value_name = "N", default_value_t = 1000)]
+        #[arg(long, value_name = "N", default_value_t = show::LISTED)]
         limit: usize,
         /// Also those that were redriven
         #[arg(long)]
@@ -141,43 +143,46 @@ struct Desk {
     topic: String,
 }
 
+/// How many dead letters of a stream are in its topic and not settled.
+pub(crate) async fn unsettled(config: &Config, client: &Client) -> Result<u64, String> {
+    let filter = Filter { prefix: format!("bridge/{}/", config.stream.name), ..Filter::default() };
+    let topic = config.dead_letter_topic().to_string();
+    Ok(read::learn(client, &topic, &filter, &mut |_, _, _| ()).await?.counts().0)
+}
+
 /// Runs the verb.
 pub(crate) async fn run(arguments: &Arguments) -> Exit {
+    let as_json = match &arguments.verb {
+        Verb::List { json, .. } | Verb::Show { json, .. } | Verb::Redrive { json, .. } => *json,
+        // Its lines are the dead letters.
+        Verb::Export { .. } => false,
+    };
     let desk = match open(arguments) {
         Ok(desk) => desk,
-        Err(problem) => {
-            eprintln!("bridgectl: {problem}");
-            return Exit::Config;
-        }
+        Err(problem) => return streams::wrong(&arguments.stream, as_json, &problem),
     };
     let done = match &arguments.verb {
         Verb::List { which, limit, all, json } => {
-            show::list(&desk, &which.filter(&arguments.stream), *limit, *all, *json).await
+            show::list(&desk, &which.filter(&arguments.stream), *limit, *all, *json).await.map(|()| true)
         }
         Verb::Show { positions, which, limit, body, json } => {
             let mut filter = which.filter(&arguments.stream);
             filter.positions.extend(positions.iter().cloned());
-            show::show(&desk, &filter, *limit, *body, *json).await
+            show::show(&desk, &filter, *limit, *body, *json).await.map(|()| true)
         }
         Verb::Export { which, all, body, out } => {
-            show::export(&desk, &which.filter(&arguments.stream), *all, *body, out.as_deref()).await
+            show::export(&desk, &which.filter(&arguments.stream), *all, *body, out.as_deref()).await.map(|()| true)
         }
         Verb::Redrive { which, dry_run: true, json, .. } => {
             redrive::dry_run(&desk, &which.filter(&arguments.stream), *json).await
         }
         Verb::Redrive { which, yes, json, log, .. } => redrive::run(&desk, which, *yes, *json, log).await,
     };
-    streams::ended(&arguments.stream, done.map(|()| true))
+    streams::ended(&arguments.stream, as_json, done)
 }
 
 fn open(arguments: &Arguments) -> Result<Desk, String> {
     let (config, contract) = streams::load_with_contract(&arguments.config, &arguments.stream)?;
-    if config.is_mirror() && matches!(arguments.verb, Verb::Redrive { .. }) {
-        return Err(format!(
-            "{}: contract.mode = \"mirror\": its dead letters have no schema that could be used, and nothing translates them",
-            arguments.stream
-        ));
-    }
     let client = Client::new(ClientConfig::of(&config.pulsar)).map_err(|error| error.to_string())?;
     let topic = config.dead_letter_topic().to_string();
     Ok(Desk { config, contract, client, topic })

@@ -10,24 +10,18 @@
 //! Invariant: a record is sent only by a producer that was open before its note "pending" was written, and after that note is
 //! stored. Whoever comes next finds the note, takes the name in that topic, which ends an earlier holder, and looks.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bridge_common::dead_letter as names;
-use bridge_common::pipeline::again::Message;
-use bridge_common::pulsar::{
-    BatchBuilder, Client, Compression, Error, Opened, OutgoingMessage, ProducerEvent, ReaderStart, SchemaInfo, Seal,
-};
+use bridge_common::pulsar::{Client, Compression, OutgoingMessage, ReaderStart, SchemaInfo};
 use bridge_common::record::MessageId;
-use tokio::sync::mpsc;
 
 use super::letter::{Letter, Settled, State};
-use super::read::{Pass, messages};
+use crate::held::Held;
 use crate::terminal::now_ms;
+use crate::topic::{Pass, messages};
 
-/// How long a receipt, or a request, may take.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// How often a name that is held is asked for: that of a killed process is free within seconds.
-const ATTEMPTS: u32 = 40;
 /// How often what was pushed and is not there is looked for again.
 const LOOKS: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(500);
@@ -40,8 +34,22 @@ pub(super) struct Bench {
     pub(super) topic: String,
     pub(super) read_to: Option<MessageId>,
     pub(super) stream: String,
-    pub(super) schema: Option<SchemaInfo>,
     pub(super) compression: Compression,
+}
+
+/// What is to be published of a record: by the present contract and configuration.
+#[derive(Debug)]
+pub(super) struct Message {
+    /// The topic, with its partition where it has several.
+    pub(super) topic: String,
+    /// `None` is a null value.
+    pub(super) body: Option<Vec<u8>>,
+    pub(super) properties: Vec<(String, String)>,
+    /// What identifies the event over all sources, where something does.
+    pub(super) key: Option<String>,
+    /// The schema of the target; `None` where it has none, or the record keeps its own, of this version.
+    pub(super) schema: Option<Arc<SchemaInfo>>,
+    pub(super) schema_version: Option<Arc<[u8]>>,
 }
 
 /// One record to be published.
@@ -71,7 +79,7 @@ pub(super) enum Done {
 /// When the outcome is unknown, or could not be told: the next run goes on from the notes.
 pub(super) async fn publish(bench: &Bench, job: &Job) -> Result<Done, String> {
     let name = job.letter.redrive_name();
-    let mut notes = Held::open(bench, &bench.topic, &name, None).await?;
+    let mut notes = take(bench, &bench.topic, &name, None).await?;
     let done = settle(bench, job, &name, &mut notes).await;
     notes.close().await;
     done
@@ -84,7 +92,7 @@ pub(super) async fn note_twin(
     before: Option<&Settled>,
     topic: &str,
 ) -> Result<(), String> {
-    let mut notes = Held::open(bench, &bench.topic, &letter.redrive_name(), None).await?;
+    let mut notes = take(bench, &bench.topic, &letter.redrive_name(), None).await?;
     let last = before.map_or(0, |before| before.last_sequence_id).max(notes.last().unwrap_or(0));
     let noted = note(bench, letter, &mut notes, last + 1, "twin", topic, None).await;
     notes.close().await;
@@ -103,7 +111,7 @@ async fn settle(bench: &Bench, job: &Job, name: &str, notes: &mut Held) -> Resul
     let mut earlier = None;
     match before {
         Some(Settled { state: State::Pending(mark), topic, .. }) => {
-            let held = Held::open(bench, &topic, name, bench.schema.as_ref()).await?;
+            let held = take(bench, &topic, name, job.message.schema.as_deref()).await?;
             let (held, is_there) = look_for(bench, &topic, mark, name, job, held).await?;
             if is_there {
                 held.close().await;
@@ -118,7 +126,7 @@ async fn settle(bench: &Bench, job: &Job, name: &str, notes: &mut Held) -> Resul
     let topic = &job.message.topic;
     let (mut target, earlier) = match earlier {
         Some((place, held)) if place == *topic => (held, None),
-        other => (Held::open(bench, topic, name, bench.schema.as_ref()).await?, other),
+        other => (take(bench, topic, name, job.message.schema.as_deref()).await?, other),
     };
     let mut mark = job.mark;
     if earlier.is_none() && before_is_unknown(&target, job) {
@@ -205,7 +213,7 @@ async fn look_for(
         tokio::time::sleep(PAUSE).await;
         // An opening says anew what was pushed.
         held.close().await;
-        held = Held::open(bench, topic, name, bench.schema.as_ref()).await?;
+        held = take(bench, topic, name, job.message.schema.as_deref()).await?;
     }
     Err(format!(
         "{}: {topic}: an earlier attempt has pushed it, and it is not there yet: run this again later",
@@ -226,7 +234,9 @@ async fn send(bench: &Bench, job: &Job, target: &mut Held) -> Result<bool, Strin
     let own = own.iter().map(|(name, value)| (*name, value.as_str()));
     let rest = message.properties.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     let properties: Vec<_> = [(names::REDRIVEN, "true")].into_iter().chain(own).chain(rest).collect();
-    target.send(&outgoing, &properties, bench.compression).await
+    let version = message.schema_version.as_deref();
+    let sent = target.send_one(&outgoing, &properties, bench.compression, version).await;
+    sent.map(|receipt| receipt.is_some()).map_err(|problem| format!("{problem}: run this again"))
 }
 
 /// Writes a note behind the dead letters.
@@ -247,9 +257,9 @@ async fn note(
         properties.push((names::SETTLED_MARK, &mark));
     }
     properties.extend(own.iter().map(|(name, value)| (*name, value.as_str())));
-    match notes.send(&outgoing, &properties, Compression::None).await? {
-        true => Ok(()),
-        false => {
+    match notes.send_one(&outgoing, &properties, Compression::None, None).await? {
+        Some(_) => Ok(()),
+        None => {
             Err(format!("{}: the note in {} has an id that was used: run this again", letter.position(), bench.topic))
         }
     }
@@ -265,64 +275,8 @@ fn coordinates(stream: &str, letter: &Letter) -> [(&'static str, String); 5] {
     ]
 }
 
-/// A name on a topic, held.
-#[derive(Debug)]
-struct Held {
-    opened: Opened,
-    events: mpsc::UnboundedReceiver<(u64, ProducerEvent)>,
-}
-
-impl Held {
-    /// Takes the name; waits where a process that has just ended still holds it.
-    async fn open(bench: &Bench, topic: &str, name: &str, schema: Option<&SchemaInfo>) -> Result<Self, String> {
-        let mut attempt = 0;
-        loop {
-            let (out, events) = mpsc::unbounded_channel();
-            match bench.client.open_producer(topic, name, schema, out, 0).await {
-                Ok(opened) => return Ok(Self { opened, events }),
-                Err(Error::Busy { .. } | Error::Retryable { .. }) if attempt < ATTEMPTS => attempt += 1,
-                Err(Error::Busy { .. }) => return Err(format!("{name} is held on {topic}: another redrive is at it")),
-                Err(error) => return Err(error.to_string()),
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
-    }
-
-    /// The highest sequence id that the broker knows of it.
-    fn last(&self) -> Option<u64> {
-        self.opened.last_sequence_id
-    }
-
-    /// Sends one message and awaits its receipt. `false`: the broker calls it a duplicate.
-    async fn send(
-        &mut self,
-        message: &OutgoingMessage<'_>,
-        properties: &[(&str, &str)],
-        compression: Compression,
-    ) -> Result<bool, String> {
-        let producer = &self.opened.producer;
-        let mut builder = BatchBuilder::new();
-        builder.push(message, properties.iter().copied());
-        let seal = Seal {
-            producer_name: producer.name(),
-            producer_id: producer.id(),
-            publish_time_ms: now_ms(),
-            compression,
-            schema_version: self.opened.schema_version.as_deref(),
-        };
-        let frame = builder.seal(&seal).map_err(|error| format!("{}: {error}", producer.name()))?;
-        producer.send(&frame).map_err(|error| format!("{}: {error}", producer.name()))?;
-        let unknown = |what: &str| format!("{} on {}: {what}: run this again", producer.name(), producer.topic());
-        match tokio::time::timeout(PATIENCE, self.events.recv()).await {
-            Ok(Some((_, ProducerEvent::Receipt { message_id, .. }))) => Ok(message_id.is_some()),
-            Ok(Some((_, event))) => Err(unknown(&format!("the broker answered {event:?}"))),
-            Ok(None) => Err(unknown("the connection was lost")),
-            Err(_) => Err(unknown("no receipt came")),
-        }
-    }
-
-    /// Gives the name back. A connection that is gone has given it back, too.
-    async fn close(self) {
-        let _ = tokio::time::timeout(PATIENCE, self.opened.producer.close()).await;
-    }
+/// Takes a name that another redrive may hold.
+async fn take(bench: &Bench, topic: &str, name: &str, schema: Option<&SchemaInfo>) -> Result<Held, String> {
+    let held = Held::take(&bench.client, topic, name, schema).await?;
+    held.ok_or_else(|| format!("{name} is held on {topic}: another redrive is at it"))
 }

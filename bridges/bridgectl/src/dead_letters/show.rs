@@ -1,6 +1,5 @@
 //! `list`, `show` and `export`.
 
-use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
@@ -8,58 +7,66 @@ use std::path::Path;
 use base64::Engine as _;
 use bridge_common::config::rfc3339;
 use bridge_common::headers;
-use bridge_common::pulsar::{Message, ReaderStart};
+use bridge_common::pulsar::Message;
 use serde_json::{Value, json};
 
 use super::Desk;
-use super::letter::{Filter, Letter, Settled};
-use super::read::{Notes, Pass, messages, notes};
-use crate::terminal::{self, Progress};
+use super::letter::{Filter, Key, Letter, State};
+use super::newest::Newest;
+use super::read::{each, learn};
+use crate::terminal;
 
-/// `list`: the newest, as many as are wanted.
+/// How many of the newest `list` shows where nothing is said.
+pub(super) const LISTED: usize = 100;
+
+/// `list`: the newest, as many as are wanted, and how many there are besides.
 pub(super) async fn list(desk: &Desk, filter: &Filter, limit: usize, all: bool, as_json: bool) -> Result<(), String> {
-    let notes = notes(&desk.client, &desk.topic, |_| ()).await?;
-    let (mut shown, mut matched, mut hidden) = (VecDeque::new(), 0u64, 0u64);
-    each(desk, filter, &notes, &mut |letter, settled, _| {
-        if settled.is_some_and(|settled| settled.state.is_final()) && !all {
-            hidden += 1;
-            return Ok(());
-        }
-        matched += 1;
-        keep(&mut shown, limit, (letter.clone(), settled.cloned()));
-        Ok(())
+    let mut newest = Newest::new(limit, all);
+    let known = learn(&desk.client, &desk.topic, filter, &mut |known, letter, _| {
+        newest.push(known, letter.key(), 0, letter.clone());
     })
     .await?;
+    let (open, settled) = known.counts();
+    let (matched, hidden) = if all { (open + settled, 0) } else { (open, settled) };
+    let mut shown: Vec<(Letter, Option<State>)> =
+        newest.done(&known).into_iter().map(|(key, letter)| (letter, known.state(&key))).collect();
+    if (shown.len() as u64) < matched.min(limit as u64) {
+        // So many of the newest were redriven that older ones are to be shown: only now they are known.
+        let mut again = Newest::new(limit, all);
+        each(&desk.client, &desk.topic, filter, &mut |letter, _| {
+            if all || known.is_open(&letter.key()) {
+                again.push(&known, letter.key(), 0, letter.clone());
+            }
+            Ok(())
+        })
+        .await?;
+        shown = again.done(&known).into_iter().map(|(key, letter)| (letter, known.state(&key))).collect();
+    }
     if as_json {
-        let letters: Vec<Value> = shown.iter().map(|(letter, settled)| letter.to_json(settled.as_ref())).collect();
+        let letters: Vec<Value> = shown.iter().map(|(letter, state)| letter.to_json(*state)).collect();
         let stream = &desk.config.stream.name;
         let document = json!({ "version": 1, "stream": stream, "topic": desk.topic, "matched": matched, "settled_hidden": hidden, "letters": letters });
         terminal::out(&format!("{document:#}\n"));
         return Ok(());
     }
-    terminal::out(&table(shown.make_contiguous(), all));
-    let more = matched - shown.len() as u64;
-    let more = if more > 0 { format!(" {more} older ones are not shown: raise --limit.") } else { String::new() };
+    terminal::out(&table(&shown, all));
+    let more = matched.saturating_sub(shown.len() as u64);
+    let more = if more > 0 {
+        format!(" {more} older ones are not shown: raise --limit, or `export` them.")
+    } else {
+        String::new()
+    };
     let settled = if hidden > 0 { format!(" {hidden} were redriven: --all shows them.") } else { String::new() };
     terminal::out(&format!("{matched} dead letters.{more}{settled}\n"));
     Ok(())
 }
 
-fn keep<T>(shown: &mut VecDeque<T>, limit: usize, one: T) {
-    if shown.len() >= limit {
-        shown.pop_front();
-    }
-    if limit > 0 {
-        shown.push_back(one);
-    }
-}
-
 /// The table of `list`.
-pub(super) fn table(letters: &[(Letter, Option<Settled>)], with_state: bool) -> String {
+pub(super) fn table(letters: &[(Letter, Option<State>)], with_state: bool) -> String {
     let mut head = vec!["POSITION", "DEAD SINCE", "CAUSE", "FIELD", "BYTES"];
     head.extend(with_state.then_some("STATE"));
     let mut lines: Vec<Vec<String>> = vec![head.into_iter().map(str::to_owned).collect()];
-    for (letter, settled) in letters {
+    for (letter, state) in letters {
         let mut line = vec![
             letter.position(),
             rfc3339(letter.written_ms),
@@ -68,7 +75,7 @@ pub(super) fn table(letters: &[(Letter, Option<Settled>)], with_state: bool) -> 
             letter.size_bytes.to_string(),
         ];
         if with_state {
-            line.push(settled.as_ref().map_or("-", |settled| settled.state.name()).to_owned());
+            line.push(state.map_or("-", State::name).to_owned());
         }
         lines.push(line);
     }
@@ -77,18 +84,22 @@ pub(super) fn table(letters: &[(Letter, Option<Settled>)], with_state: bool) -> 
 
 /// `show`: all there is about each.
 pub(super) async fn show(desk: &Desk, filter: &Filter, limit: usize, body: bool, as_json: bool) -> Result<(), String> {
-    let notes = notes(&desk.client, &desk.topic, |_| ()).await?;
-    let mut shown = VecDeque::new();
-    let mut matched = 0u64;
-    each(desk, filter, &notes, &mut |letter, settled, message| {
-        matched += 1;
-        keep(&mut shown, limit, whole(letter, settled, message, body));
-        Ok(())
+    let mut newest = Newest::new(limit, true);
+    let known = learn(&desk.client, &desk.topic, filter, &mut |known, letter, message| {
+        let bytes = if body { message.value.len() * 2 } else { 0 };
+        newest.push(known, letter.key(), bytes, whole(letter, message, body));
     })
     .await?;
+    let (open, settled) = known.counts();
+    let matched = open + settled;
     if matched == 0 {
         return Err(format!("no dead letter in {} fits", desk.topic));
     }
+    let with_state = |(key, mut letter): (Key, Value)| {
+        letter["settled"] = known.state(&key).map(State::name).into();
+        letter
+    };
+    let shown: Vec<Value> = newest.done(&known).into_iter().map(with_state).collect();
     if as_json {
         let document = json!({ "version": 1, "topic": desk.topic, "matched": matched, "letters": shown });
         terminal::out(&format!("{document:#}\n"));
@@ -97,7 +108,7 @@ pub(super) async fn show(desk: &Desk, filter: &Filter, limit: usize, body: bool,
     for letter in &shown {
         terminal::out(&format!("{}\n", text(letter)));
     }
-    let more = matched - shown.len() as u64;
+    let more = matched.saturating_sub(shown.len() as u64);
     if more > 0 {
         terminal::out(&format!("{more} older ones are not shown: raise --limit.\n"));
     }
@@ -112,8 +123,8 @@ pub(super) async fn export(
     body: bool,
     out: Option<&Path>,
 ) -> Result<(), String> {
-    let notes = notes(&desk.client, &desk.topic, |_| ()).await?;
-    let mut sink: Box<dyn Write> = match out {
+    let known = learn(&desk.client, &desk.topic, filter, &mut |_, _, _| ()).await?;
+    let mut sink: Box<dyn Write + Send> = match out {
         Some(file) => {
             let created = File::create(file).map_err(|error| format!("{}: {error}", file.display()))?;
             Box::new(BufWriter::new(created))
@@ -122,12 +133,15 @@ pub(super) async fn export(
     };
     let failed = |error| format!("cannot be written: {}", terminal::end_if_unread(error));
     let mut count = 0u64;
-    each(desk, filter, &notes, &mut |letter, settled, message| {
-        if settled.is_some_and(|settled| settled.state.is_final()) && !all {
+    each(&desk.client, &desk.topic, filter, &mut |letter, message| {
+        let state = known.state(&letter.key());
+        if state.is_some_and(State::is_final) && !all {
             return Ok(());
         }
         count += 1;
-        writeln!(sink, "{}", whole(letter, settled, message, body)).map_err(failed)
+        let mut line = whole(letter, message, body);
+        line["settled"] = state.map(State::name).into();
+        writeln!(sink, "{line}").map_err(failed)
     })
     .await?;
     sink.flush().map_err(failed)?;
@@ -137,31 +151,9 @@ pub(super) async fn export(
     Ok(())
 }
 
-/// What is done with a dead letter: itself, what became of it, and its message.
-type Each<'e> = dyn FnMut(&Letter, Option<&Settled>, &Message<'_>) -> Result<(), String> + 'e;
-
-/// Every dead letter that fits, with what became of it, in the topic's order.
-async fn each(desk: &Desk, filter: &Filter, notes: &Notes, each: &mut Each<'_>) -> Result<(), String> {
-    let mut progress = Progress::new("reading the dead letters:");
-    let mut count = 0;
-    let mut pass = Pass::begin(&desk.client, &desk.topic, ReaderStart::Earliest).await?;
-    while let Some(entry) = pass.next().await? {
-        let mut done = Ok(());
-        messages(&entry, |message| {
-            count += 1;
-            if let Some(letter) = Letter::of(&entry, message).filter(|letter| done.is_ok() && filter.fits(letter)) {
-                done = each(&letter, notes.get(&letter.key()), message);
-            }
-        })?;
-        done?;
-        progress.at(count, None);
-    }
-    Ok(())
-}
-
 /// A dead letter with its headers, and with key and body where they are wanted.
-fn whole(letter: &Letter, settled: Option<&Settled>, message: &Message<'_>, body: bool) -> Value {
-    let mut json = letter.to_json(settled);
+fn whole(letter: &Letter, message: &Message<'_>, body: bool) -> Value {
+    let mut json = letter.to_json(None);
     let headers = headers::headers(message.properties()).unwrap_or_default();
     json["headers"] =
         headers.iter().map(|(name, value)| json!([name, value.as_deref().map(readable)])).collect::<Vec<_>>().into();
@@ -232,14 +224,12 @@ fn text(letter: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::letter::State;
     use super::super::letter::tests::letter;
     use super::*;
 
     #[test]
     fn the_table_shows_where_when_and_why() {
-        let redriven = Settled { state: State::Redriven, topic: "t".into(), last_sequence_id: 2 };
-        let letters = [(letter(3, 41), None), (letter(3, 42), Some(redriven))];
+        let letters = [(letter(3, 41), None), (letter(3, 42), Some(State::Redriven))];
         assert_eq!(
             table(&letters, true),
             "POSITION   DEAD SINCE                CAUSE       FIELD      BYTES  STATE\n\
@@ -247,15 +237,6 @@ mod tests {
              jobs/3/42  2023-11-14T22:13:21.000Z  wrong_type  payload.n  12     redriven\n"
         );
         assert!(!table(&letters, false).contains("redriven"));
-    }
-
-    #[test]
-    fn the_newest_are_kept() {
-        let mut shown = VecDeque::new();
-        (0..5).for_each(|n| keep(&mut shown, 2, n));
-        assert_eq!(shown, [3, 4]);
-        keep(&mut shown, 0, 9);
-        assert_eq!(shown, [4]);
     }
 
     #[test]

@@ -5,15 +5,16 @@
 use std::sync::Arc;
 
 use bridge_common::config::rfc3339;
+use bridge_common::pipeline::Workshop;
 use bridge_common::pulsar::ReaderStart;
 use serde_json::{Value, json};
 
-use super::publish::Held;
+use super::publish::Publisher;
 use super::read::Records;
 use super::{Pace, ReplayArguments, ask, say};
 use crate::audit::{self, Operation};
 use crate::terminal::{Progress, now_ms};
-use crate::verify::{self, Desk, Part};
+use crate::verify::{self, Desk};
 
 /// Offsets that are read at a time.
 const STEP: u64 = 2_000;
@@ -29,7 +30,7 @@ struct Done {
 }
 
 /// Asks, and publishes.
-pub(super) async fn run(desk: &Arc<Desk>, arguments: &ReplayArguments, topic: &str) -> Result<bool, String> {
+pub(super) async fn run(desk: &Arc<Desk>, arguments: &ReplayArguments, topic: &str) -> Result<(), String> {
     let target = desk.config.target.topic.to_string();
     let routes = desk.config.route.values().map(|route| route.topic.to_string());
     let own =
@@ -47,7 +48,7 @@ pub(super) async fn run(desk: &Arc<Desk>, arguments: &ReplayArguments, topic: &s
     });
     if offsets == 0 || arguments.dry_run {
         say(arguments, &document, &format!("{offsets} records at most; nothing was published"));
-        return Ok(true);
+        return Ok(());
     }
     let what = format!("{offsets} records of {stream} at most are published to {topic}.");
     ask(what, arguments.yes).await?;
@@ -70,7 +71,7 @@ pub(super) async fn run(desk: &Arc<Desk>, arguments: &ReplayArguments, topic: &s
         document.extend(result);
     }
     say(arguments, &document, &text);
-    Ok(true)
+    Ok(())
 }
 
 /// The same window, as it is asked for at another time.
@@ -100,6 +101,8 @@ async fn publish(
     done: &mut Done,
 ) -> Result<(), String> {
     let all: u64 = desk.parts.iter().map(|part| part.to - part.from).sum();
+    let other = workshop_for(desk, topic).await?;
+    let workshop = other.as_ref().unwrap_or(&desk.workshop);
     let (mut pace, mut progress, mut before) = (Pace::new(arguments.rate), Progress::new("replaying:"), 0);
     for part in desk.parts.iter().filter(|part| part.to > part.from) {
         let topic = match partitions {
@@ -108,26 +111,30 @@ async fn publish(
         };
         let name = format!("{}/replay/{id}", part.name);
         let replay = format!("{id}-{}", now_ms());
-        let mut held = Held::open(&desk.client, &topic, &name, desk.workshop.schema(), &replay).await?;
-        held.compression = desk.workshop.compression();
+        let schema = workshop.schema(&desk.kafka[part.kafka].table);
+        let mut held = Publisher::open(&desk.client, &topic, &name, schema, &replay).await?;
+        held.compression = workshop.compression();
         // Invariant: what is stored under the name has no holes, so that a rerun may begin behind the highest.
         held.in_flight_max = 1;
         let from = match held.last() {
-            None => refuse_unknown(&mut held, &topic, part).await?,
+            None => {
+                held = refuse_unknown(held, &topic).await?;
+                part.from
+            }
             Some(_) => {
                 let mut highest = None;
                 let mut stored = 0;
-                held.stored(ReaderStart::Earliest, |id| {
+                let each = |id| {
                     stored += u64::from(highest < Some(id));
                     highest = highest.max(Some(id));
-                })
-                .await?;
+                };
+                held = held.stored(ReaderStart::Earliest, each).await?;
                 done.were_there += stored;
                 highest.map_or(part.from, |highest| highest + 1).max(part.from)
             }
         };
         let mut is_checked = held.last().is_some();
-        let mut records = Records::open(desk, part, from, held.max_message_bytes()).await?;
+        let mut records = Records::open(desk, part, workshop, from, held.max_message_bytes()).await?;
         while records.position() < part.to {
             let start = records.position();
             let mut ready = records.read(start..part.to.min(start + STEP), |_| true).await?;
@@ -137,7 +144,7 @@ async fn publish(
             held.publish(&ready).await?;
             if !is_checked && !ready.is_empty() {
                 is_checked = true;
-                must_deduplicate(&mut held, &topic).await?;
+                held = must_deduplicate(held, &topic).await?;
             }
             done.published += ready.len() as u64;
             progress.at(before + records.position() - part.from, Some(all));
@@ -150,12 +157,22 @@ async fn publish(
     Ok(())
 }
 
+/// Where every record keeps its own schema, it is to be a version of this topic's: its own workshop asks for that.
+async fn workshop_for(desk: &Desk, topic: &str) -> Result<Option<Workshop>, String> {
+    if !desk.config.is_mirror() {
+        return Ok(None);
+    }
+    let mut config = desk.config.clone();
+    config.target.topic = topic.parse()?;
+    Workshop::new(&config, None, &desk.client).await.map(Some)
+}
+
 /// The broker knows nothing of the name. Where the topic holds something of it all the same, nothing tells what else was pushed.
-async fn refuse_unknown(held: &mut Held, topic: &str, part: &Part) -> Result<u64, String> {
+async fn refuse_unknown(held: Publisher, topic: &str) -> Result<Publisher, String> {
     let mut has_some = false;
-    held.stored(ReaderStart::Earliest, |_| has_some = true).await?;
+    let held = held.stored(ReaderStart::Earliest, |_| has_some = true).await?;
     match has_some {
-        false => Ok(part.from),
+        false => Ok(held),
         true => Err(format!(
             "{topic} holds records of this replay, and the broker does not know their producer any more: without deduplication, or hours \
              later, nothing can go on exactly once. Take another --id, and a topic that is empty"
@@ -164,11 +181,11 @@ async fn refuse_unknown(held: &mut Held, topic: &str, part: &Part) -> Result<u64
 }
 
 /// Without deduplication a kill would leave doubles, or holes: found out after the first batch.
-async fn must_deduplicate(held: &mut Held, topic: &str) -> Result<(), String> {
+async fn must_deduplicate(mut held: Publisher, topic: &str) -> Result<Publisher, String> {
     held.settle().await?;
-    held.reopen().await?;
+    let held = held.reopened().await?;
     match held.last() {
-        Some(_) => Ok(()),
+        Some(_) => Ok(held),
         None => Err(format!(
             "{topic} has no deduplication, and this could not go on exactly once: turn it on for the topic or its namespace"
         )),

@@ -7,13 +7,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bridge_common::checkpoint;
+use bridge_common::shutdown::Exit;
 use serde_json::{Value, json};
 
-use super::publish::Held;
+use super::publish::{Publisher, take};
 use super::read::{Ready, Records};
 use super::{Pace, ReplayArguments, ask, say};
 use crate::audit::{self, Operation};
-use crate::terminal::Progress;
+use crate::held::Held;
+use crate::terminal::{self, Progress};
 use crate::verify::{self, Desk, Part, Settings};
 
 /// Offsets that share a name.
@@ -63,8 +65,8 @@ impl Lack {
     }
 }
 
-/// Compares, asks, publishes; whether nothing is missing any more that a replay can bring.
-pub(super) async fn run(desk: &Arc<Desk>, arguments: &ReplayArguments) -> Result<bool, String> {
+/// Compares, asks, publishes. Clean: nothing is missing any more that a replay can bring.
+pub(super) async fn run(desk: &Arc<Desk>, arguments: &ReplayArguments) -> Result<Exit, String> {
     let began = Instant::now();
     // Held from before the comparison: what another replay has published by then is found by it.
     let locks = if arguments.dry_run { Vec::new() } else { lock(desk).await? };
@@ -81,17 +83,17 @@ async fn lock(desk: &Desk) -> Result<Vec<Held>, String> {
     let mut locks = Vec::new();
     for part in &desk.parts {
         let name = format!("{}/replay", part.name);
-        locks.push(Held::open(&desk.client, &topic, &name, None, "").await?);
+        locks.push(take(&desk.client, &topic, &name, None).await?);
     }
     Ok(locks)
 }
 
-async fn locked(desk: &Arc<Desk>, arguments: &ReplayArguments, began: Instant, locks: &[Held]) -> Result<bool, String> {
+async fn locked(desk: &Arc<Desk>, arguments: &ReplayArguments, began: Instant, locks: &[Held]) -> Result<Exit, String> {
     let lacks = lacks(desk, arguments).await?;
     let count: u64 = lacks.iter().map(Lack::count).sum();
     let under_way: u64 = lacks.iter().map(|lack| lack.under_way).sum();
     for lack in lacks.iter().filter(|lack| !arguments.json && lack.count() > 0) {
-        println!("{}: {} missing, {}", lack.part.source, lack.count(), ranges(&lack.lost));
+        terminal::say(&format!("{}: {} missing, {}\n", lack.part.source, lack.count(), ranges(&lack.lost)));
     }
     if under_way > 0 {
         eprintln!(
@@ -116,7 +118,7 @@ async fn locked(desk: &Arc<Desk>, arguments: &ReplayArguments, began: Instant, l
     });
     if count == 0 || arguments.dry_run {
         say(arguments, &document, &format!("{count} records are missing and can be replayed; nothing was published"));
-        return Ok(true);
+        return Ok(if count == 0 { Exit::Clean } else { Exit::Missing });
     }
     let stream = &desk.config.stream.name;
     let left_out = if trimmed > 0 { format!(" {trimmed} trimmed ones are left out.") } else { String::new() };
@@ -149,7 +151,7 @@ async fn locked(desk: &Arc<Desk>, arguments: &ReplayArguments, began: Instant, l
     let gone = of("gone_from_the_source");
     let more = if gone > 0 { format!("; {gone} are gone from the source") } else { String::new() };
     say(arguments, &document, &format!("{} records published, marked {replay}{more}", of("published")));
-    Ok(gone == 0)
+    Ok(if gone == 0 { Exit::Clean } else { Exit::Fault })
 }
 
 /// What is missing, by the comparison, told apart by the positions as they were before it.
@@ -193,7 +195,8 @@ async fn publish(
             }
             let reading = match &mut records {
                 Some(reading) => reading,
-                None => records.insert(Records::open(desk, &lack.part, first, desk.max_message_bytes).await?),
+                None => records
+                    .insert(Records::open(desk, &lack.part, &desk.workshop, first, desk.max_message_bytes).await?),
             };
             let ready = reading.read(first..end, |id| wanted.iter().any(|range| range.contains(&id))).await?;
             let count: u64 = wanted.iter().map(|range| range.end - range.start).sum();
@@ -221,14 +224,15 @@ async fn publish_block(
     replay: &str,
     began: Instant,
 ) -> Result<u64, String> {
-    let schema = desk.workshop.schema().filter(|_| !ready[0].is_dead_letter);
+    let table = &desk.kafka[part.kafka].table;
+    let schema = desk.workshop.schema(table).filter(|_| !ready[0].is_dead_letter);
     for round in 0..ROUNDS {
         let name = block_name(&part.name, block, round);
-        let mut held = Held::open(&desk.client, topic, &name, schema, replay).await?;
+        let mut held = Publisher::open(&desk.client, topic, &name, schema, replay).await?;
         held.compression = desk.workshop.compression();
         if held.last().is_some() {
             // An earlier run has used it: what it pushed is there, or will never be.
-            held.stored(Held::start(began), |id| ready.retain(|ready| ready.id != id)).await?;
+            held = held.stored(Publisher::start(began), |id| ready.retain(|ready| ready.id != id)).await?;
         }
         let lowest = ready.first().map(|ready| ready.id);
         if lowest.is_none() || held.last().is_none_or(|last| lowest > Some(last)) {

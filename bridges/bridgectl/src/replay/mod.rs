@@ -66,18 +66,8 @@ pub(crate) struct ReplayArguments {
 pub(crate) async fn run(arguments: &ReplayArguments) -> Exit {
     let (config, contract) = match streams::load_with_contract(&arguments.config, &arguments.stream) {
         Ok(found) => found,
-        Err(problem) => {
-            eprintln!("bridgectl: {problem}");
-            return Exit::Config;
-        }
+        Err(problem) => return streams::wrong(&arguments.stream, arguments.json, &problem),
     };
-    if config.is_mirror() {
-        eprintln!(
-            "bridgectl: {}: contract.mode = \"mirror\" cannot be replayed: each batch has a schema of its own",
-            arguments.stream
-        );
-        return Exit::Config;
-    }
     let done = async {
         let desk = Arc::new(Desk::open(config, contract, &arguments.range).await?);
         if desk.parts.is_empty() {
@@ -85,10 +75,10 @@ pub(crate) async fn run(arguments: &ReplayArguments) -> Exit {
         }
         match &arguments.to {
             None => missing::run(&desk, arguments).await,
-            Some(topic) => elsewhere::run(&desk, arguments, &topic.to_string()).await,
+            Some(topic) => elsewhere::run(&desk, arguments, &topic.to_string()).await.map(|()| Exit::Clean),
         }
     };
-    streams::ended(&arguments.stream, done.await)
+    done.await.unwrap_or_else(|problem| streams::failed(&arguments.stream, arguments.json, &problem))
 }
 
 fn parse_topic(text: &str) -> Result<TopicName, String> {
@@ -111,10 +101,10 @@ async fn ask(what: String, yes: bool) -> Result<(), String> {
 
 /// Says what was done.
 fn say(arguments: &ReplayArguments, document: &Value, text: &str) {
-    match arguments.json {
-        true => println!("{document:#}"),
-        false => println!("{text}"),
-    }
+    terminal::say(&match arguments.json {
+        true => format!("{document:#}\n"),
+        false => format!("{text}\n"),
+    });
 }
 
 /// Keeps to a number of records a second.

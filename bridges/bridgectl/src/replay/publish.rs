@@ -1,20 +1,16 @@
-//! A name on a topic partition, held: batches go out under it in order, and every receipt is awaited.
+//! Publishing under a name that is held: batches go out in order, and every receipt is awaited.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bridge_common::pipeline::REPLAYED;
-use bridge_common::pulsar::{
-    BatchBuilder, Client, Compression, Error, Opened, ProducerEvent, ReaderStart, SchemaInfo, Seal,
-};
-use tokio::sync::mpsc;
+use bridge_common::pulsar::{BatchBuilder, Client, Compression, ReaderStart, SchemaInfo};
 
 use super::read::Ready;
-use crate::terminal::now_ms;
-use crate::verify::EntryReader;
+use crate::held::Held;
+use crate::topic::Pass;
 
-/// How long a receipt may take.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// How often a name that is held, or what was pushed under it, is asked for again.
+/// How often what was pushed under a name is asked for again.
 const ATTEMPTS: u32 = 40;
 const PAUSE: Duration = Duration::from_millis(500);
 /// Bytes of a batch, before compression.
@@ -24,15 +20,13 @@ const IN_FLIGHT: usize = 16;
 /// How much earlier than this run something may have been pushed that was not seen yet: clocks differ.
 const MARGIN_SECONDS: u64 = 600;
 
-/// A name, held.
-pub(super) struct Held {
+/// A name, held, and how it is published under.
+pub(super) struct Publisher {
     client: Client,
     topic: String,
     name: String,
     schema: Option<SchemaInfo>,
-    opened: Opened,
-    events: mpsc::UnboundedReceiver<(u64, ProducerEvent)>,
-    in_flight: usize,
+    held: Held,
     /// Batches without a receipt at most. With one, what is stored after an error is always the first part of what was sent.
     pub(super) in_flight_max: usize,
     /// What every message carries as the name of this replay.
@@ -40,7 +34,7 @@ pub(super) struct Held {
     pub(super) compression: Compression,
 }
 
-impl Held {
+impl Publisher {
     /// Takes the name; waits where a process that has just died still holds it.
     pub(super) async fn open(
         client: &Client,
@@ -49,15 +43,13 @@ impl Held {
         schema: Option<&SchemaInfo>,
         replay: &str,
     ) -> Result<Self, String> {
-        let (opened, events) = take(client, topic, name, schema).await?;
+        let held = take(client, topic, name, schema).await?;
         Ok(Self {
             client: client.clone(),
             topic: topic.to_owned(),
             name: name.to_owned(),
             schema: schema.cloned(),
-            opened,
-            events,
-            in_flight: 0,
+            held,
             in_flight_max: IN_FLIGHT,
             replay: replay.to_owned(),
             compression: Compression::Lz4,
@@ -66,29 +58,22 @@ impl Held {
 
     /// The highest sequence id that was ever pushed under the name, as the broker knows.
     pub(super) fn last(&self) -> Option<u64> {
-        self.opened.last_sequence_id
+        self.held.last()
     }
 
     /// What the topic's broker takes at most for a message.
     pub(super) fn max_message_bytes(&self) -> usize {
-        self.opened.max_message_bytes
-    }
-
-    /// Whether the name is still held, as far as is known here.
-    pub(super) fn is_open(&self) -> bool {
-        self.opened.producer.is_open()
+        self.held.max_message_bytes()
     }
 
     /// The ids that were stored under the name, from so long ago on, or from the beginning where the last of them lies further
     /// back; waits until everything that was pushed under it is among them. Some may be given more than once. Nothing was sent
     /// yet.
-    pub(super) async fn stored(&mut self, start: ReaderStart, mut each: impl FnMut(u64)) -> Result<(), String> {
+    pub(super) async fn stored(mut self, start: ReaderStart, mut each: impl FnMut(u64)) -> Result<Self, String> {
         let mut highest = None;
         for attempt in 0..ATTEMPTS {
-            let start = start_of(attempt, start);
-            let (mut reader, end) = EntryReader::open(&self.client, &self.topic, start).await?;
-            while end.is_some() && reader.last() < end {
-                let entry = reader.next(true).await?;
+            let mut pass = Pass::begin(&self.client, &self.topic, start_of(attempt, start)).await?;
+            while let Some(entry) = pass.next().await? {
                 if entry.producer_name != self.name {
                     continue;
                 }
@@ -100,11 +85,11 @@ impl Held {
                 }
             }
             if self.last() <= highest {
-                return Ok(());
+                return Ok(self);
             }
             // Pushed and not stored yet, or never: an opening says anew what was pushed.
             tokio::time::sleep(PAUSE).await;
-            self.reopen().await?;
+            self = self.reopened().await?;
         }
         Err(format!("{} on {}: what was pushed earlier is not there yet: run this again later", self.name, self.topic))
     }
@@ -116,93 +101,76 @@ impl Held {
     }
 
     /// Closes the name and takes it again: the broker then tells what it knows of it.
-    pub(super) async fn reopen(&mut self) -> Result<(), String> {
-        let _ = tokio::time::timeout(PATIENCE, self.opened.producer.close()).await;
-        (self.opened, self.events) = take(&self.client, &self.topic, &self.name, self.schema.as_ref()).await?;
-        Ok(())
+    pub(super) async fn reopened(self) -> Result<Self, String> {
+        let Self { client, topic, name, schema, held, in_flight_max, replay, compression } = self;
+        held.close().await;
+        let held = take(&client, &topic, &name, schema.as_ref()).await?;
+        Ok(Self { client, topic, name, schema, held, in_flight_max, replay, compression })
     }
 
     /// Publishes messages with rising ids, above all that were sent before. Does not wait for the last receipts.
     pub(super) async fn publish(&mut self, ready: &[Ready]) -> Result<(), String> {
         let mut builder = BatchBuilder::new();
+        let mut version: Option<Arc<[u8]>> = None;
         for ready in ready {
-            if !builder.is_empty() && builder.len_bytes() + ready.bytes() > BATCH_BYTES {
-                self.send(&mut builder).await?;
+            // A batch has values of one schema.
+            let is_other = ready.schema_version != version;
+            if !builder.is_empty() && (is_other || builder.len_bytes() + ready.bytes() > BATCH_BYTES) {
+                self.send(&mut builder, version.as_deref()).await?;
             }
+            version.clone_from(&ready.schema_version);
             let own = [(REPLAYED, self.replay.as_str())];
             let properties = ready.properties.iter().map(|(name, value)| (name.as_str(), value.as_str()));
             builder.push(&ready.message(), own.into_iter().chain(properties));
         }
-        if builder.is_empty() { Ok(()) } else { self.send(&mut builder).await }
+        if builder.is_empty() { Ok(()) } else { self.send(&mut builder, version.as_deref()).await }
     }
 
-    async fn send(&mut self, builder: &mut BatchBuilder) -> Result<(), String> {
-        while self.in_flight >= self.in_flight_max {
+    async fn send(&mut self, builder: &mut BatchBuilder, version: Option<&[u8]>) -> Result<(), String> {
+        while self.held.in_flight() >= self.in_flight_max {
             self.receipt().await?;
         }
-        let seal = Seal {
-            producer_name: &self.name,
-            producer_id: self.opened.producer.id(),
-            publish_time_ms: now_ms(),
-            compression: self.compression,
-            schema_version: self.opened.schema_version.as_deref(),
-        };
-        let frame = builder.seal(&seal).map_err(|error| format!("{}: {error}", self.name))?;
-        self.opened.producer.send(&frame).map_err(|error| format!("{} on {}: {error}", self.name, self.topic))?;
-        self.in_flight += 1;
-        Ok(())
+        self.held.send(builder, self.compression, version)
     }
 
     /// Awaits the next receipt. Whatever else comes leaves the outcome unknown; the next run finds out.
     async fn receipt(&mut self) -> Result<(), String> {
-        let unknown = |what: &str| {
-            format!("{} on {}: {what}: run this again, it goes on from what is there", self.name, self.topic)
-        };
-        match tokio::time::timeout(PATIENCE, self.events.recv()).await {
-            Ok(Some((_, ProducerEvent::Receipt { message_id: Some(_), .. }))) => {
-                self.in_flight -= 1;
-                Ok(())
-            }
-            Ok(Some((_, event))) => Err(unknown(&format!("the broker answered {event:?}"))),
-            Ok(None) => Err(unknown("the connection was lost")),
-            Err(_) => Err(unknown("no receipt came")),
+        let again = |problem: String| format!("{problem}: run this again, it goes on from what is there");
+        match self.held.receipt().await.map_err(again)? {
+            Some(_) => Ok(()),
+            None => Err(again(format!("{} on {}: the broker calls a batch a duplicate", self.name, self.topic))),
         }
     }
 
     /// Awaits all receipts.
     pub(super) async fn settle(&mut self) -> Result<(), String> {
-        while self.in_flight > 0 {
+        while self.held.in_flight() > 0 {
             self.receipt().await?;
         }
         Ok(())
     }
 
-    /// Gives the name back. A connection that is gone has given it back, too.
+    /// Gives the name back.
     pub(super) async fn close(self) {
-        let _ = tokio::time::timeout(PATIENCE, self.opened.producer.close()).await;
+        self.held.close().await;
     }
+}
+
+/// Takes a name that another replay may hold.
+pub(super) async fn take(
+    client: &Client,
+    topic: &str,
+    name: &str,
+    schema: Option<&SchemaInfo>,
+) -> Result<Held, String> {
+    let held = Held::take(client, topic, name, schema).await?;
+    held.ok_or_else(|| format!("{name} is held on {topic}: another replay is at it, or a `checkpoint set`"))
 }
 
 /// Where an attempt reads from: once from the beginning, for a run that was killed long ago. What is under way comes behind
 /// that, so that all others look no further back than was asked for.
 fn start_of(attempt: u32, start: ReaderStart) -> ReaderStart {
     if attempt == 1 { ReaderStart::Earliest } else { start }
-}
-
-type Taken = (Opened, mpsc::UnboundedReceiver<(u64, ProducerEvent)>);
-
-async fn take(client: &Client, topic: &str, name: &str, schema: Option<&SchemaInfo>) -> Result<Taken, String> {
-    let mut attempt = 0;
-    loop {
-        let (out, events) = mpsc::unbounded_channel();
-        match client.open_producer(topic, name, schema, out, 0).await {
-            Ok(opened) => return Ok((opened, events)),
-            Err(Error::Busy { .. } | Error::Retryable { .. }) if attempt < ATTEMPTS => attempt += 1,
-            Err(Error::Busy { .. }) => return Err(format!("{name} is held on {topic}: another replay is at it")),
-            Err(error) => return Err(error.to_string()),
-        }
-        tokio::time::sleep(PAUSE).await;
-    }
 }
 
 #[cfg(test)]

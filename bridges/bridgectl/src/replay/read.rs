@@ -1,9 +1,10 @@
 //! Reads chosen records of one source partition, and makes their messages.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bridge_common::pipeline::{Destination, Maker};
+use bridge_common::pipeline::{Destination, Maker, Workshop};
 use bridge_common::pulsar::OutgoingMessage;
 use bridge_common::source::SourceError;
 use bridge_common::source::kafka::Window;
@@ -12,6 +13,8 @@ use crate::verify::{Desk, Part, blocking};
 
 /// How long nothing may come.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Fetched records that wait to be taken.
+const QUEUE_BYTES: u64 = 16 << 20;
 /// Records that are taken at once.
 const TAKE_RECORDS: usize = 500;
 
@@ -25,6 +28,8 @@ pub(super) struct Ready {
     pub(super) key: Option<Vec<u8>>,
     pub(super) event_time_ms: Option<u64>,
     pub(super) value: Option<Vec<u8>>,
+    /// Where every record keeps its own schema: that one's version.
+    pub(super) schema_version: Option<Arc<[u8]>>,
     pub(super) properties: Vec<(String, String)>,
 }
 
@@ -49,24 +54,27 @@ impl Ready {
 pub(super) struct Records<'d> {
     desk: &'d Desk,
     part: &'d Part,
+    workshop: &'d Workshop,
     window: Window,
     maker: Maker,
     max_message_bytes: usize,
 }
 
 impl<'d> Records<'d> {
-    /// From this offset on, for a broker that takes messages of so many bytes.
+    /// From this offset on, made by this workshop, for a broker that takes messages of so many bytes.
     pub(super) async fn open(
         desk: &'d Desk,
         part: &'d Part,
+        workshop: &'d Workshop,
         from: u64,
         max_message_bytes: usize,
     ) -> Result<Self, String> {
         let kafka = &desk.kafka[part.kafka];
-        let (topic, number) = (std::sync::Arc::clone(&kafka.topic), part.source.partition);
-        let window = blocking(move || topic.read(&[(number, from)]).map_err(|error| error.to_string())).await?;
-        let maker = desk.workshop.maker(&kafka.table, part.source.clone(), max_message_bytes);
-        Ok(Self { desk, part, window, maker, max_message_bytes })
+        let (topic, number) = (Arc::clone(&kafka.topic), part.source.partition);
+        let window =
+            blocking(move || topic.read(&[(number, from)], QUEUE_BYTES).map_err(|error| error.to_string())).await?;
+        let maker = workshop.maker(&kafka.table, part.source.clone(), max_message_bytes);
+        Ok(Self { desk, part, workshop, window, maker, max_message_bytes })
     }
 
     /// The offset that comes next.
@@ -85,7 +93,7 @@ impl<'d> Records<'d> {
         while self.position() < range.end {
             let max = usize::try_from(range.end - self.position()).unwrap_or(TAKE_RECORDS).min(TAKE_RECORDS);
             let mut missing = None;
-            let (maker, desk, part) = (&mut self.maker, self.desk, self.part);
+            let (maker, desk, part, workshop) = (&mut self.maker, self.desk, self.part, self.workshop);
             let table = &desk.kafka[part.kafka].table;
             let before = self.window.position(0);
             let shown = self.window.show(0, max, &mut |record| {
@@ -101,18 +109,19 @@ impl<'d> Records<'d> {
                 made.properties(&mut |name, value| properties.push((name.to_owned(), value.to_owned())));
                 ready.push(Ready {
                     id: record.offset,
-                    topic: desk.workshop.topic_of(table, &part.source, &made),
+                    topic: workshop.topic_of(table, &part.source, &made),
                     is_dead_letter: made.destination == Destination::DeadLetters,
                     key: made.message.key.map(<[u8]>::to_vec),
                     event_time_ms: made.message.event_time_ms,
                     value: made.message.value.map(<[u8]>::to_vec),
+                    schema_version: made.schema_version.clone(),
                     properties,
                 });
             });
             shown.map_err(|error| error.to_string())?;
             if let Some((offset, schema)) = missing {
-                desk.workshop.learn(table, schema).await?;
-                *self = Self::open(desk, part, offset, self.max_message_bytes).await?;
+                workshop.learn(table, schema).await?;
+                *self = Self::open(desk, part, workshop, offset, self.max_message_bytes).await?;
             } else if self.window.position(0) > before {
                 heard = Instant::now();
             } else if heard.elapsed() > PATIENCE {

@@ -47,10 +47,7 @@ pub(crate) struct SetupArguments {
 pub(crate) async fn run(arguments: &SetupArguments) -> Exit {
     let streams = match prepare(arguments) {
         Ok(streams) => streams,
-        Err(problem) => {
-            eprintln!("bridgectl: {problem}");
-            return Exit::Config;
-        }
+        Err(problem) => return streams::wrong(&arguments.streams.join(" "), arguments.json, &problem),
     };
     let mut whole = report::Report::default();
     let mut seen = BTreeSet::new();

@@ -13,9 +13,8 @@ use tokio::sync::mpsc;
 
 use super::account::{Arrived, Kind, Place};
 use crate::checkpoint::Name;
-use crate::dead_letters::end_of;
+use crate::topic::{EntryReader, end_of};
 use crate::terminal::now_ms;
-use crate::verify::EntryReader;
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(15);

@@ -22,6 +22,7 @@ use crate::replicas::reachable;
 use crate::status::Figures;
 use crate::streams;
 use crate::terminal::{self, Progress, now_ms};
+use crate::topic::{Pass, partition_names};
 use account::{About, Account};
 use listen::{Seen, arrived, consume, follow};
 
@@ -67,10 +68,7 @@ pub(crate) async fn run(arguments: &SloArguments) -> Exit {
     });
     let (config, client) = match ready {
         Ok(ready) => ready,
-        Err(problem) => {
-            eprintln!("bridgectl: {problem}");
-            return Exit::Config;
-        }
+        Err(problem) => return streams::wrong(&arguments.stream, arguments.json, &problem),
     };
     let measured = match arguments.since {
         Some(since_ms) => range(&config, &client, since_ms, arguments.until.unwrap_or_else(now_ms)).await,
@@ -94,10 +92,7 @@ pub(crate) async fn run(arguments: &SloArguments) -> Exit {
             }
             _ => Exit::Clean,
         },
-        Err(problem) => {
-            eprintln!("bridgectl: {}: {problem}", arguments.stream);
-            Exit::Fault
-        }
+        Err(problem) => streams::failed(&arguments.stream, arguments.json, &problem),
     }
 }
 
@@ -132,10 +127,8 @@ async fn topics(config: &Config, client: &Client) -> Result<Vec<String>, String>
     bases.sort();
     bases.dedup();
     for topic in bases {
-        match client.partitions(&topic).await.map_err(|error| error.to_string())? {
-            0 => topics.push(topic),
-            partitions => topics.extend((0..partitions).map(|partition| format!("{topic}-partition-{partition}"))),
-        }
+        let partitions = client.partitions(&topic).await.map_err(|error| error.to_string())?;
+        topics.extend(partition_names(&topic, partitions));
     }
     topics.push(config.dead_letter_topic().to_string());
     Ok(topics)
@@ -246,7 +239,7 @@ async fn range(config: &Config, client: &Client, from_ms: u64, until_ms: u64) ->
     let mut progress = Progress::new("reading entries:");
     let mut count = 0;
     for (at, topic) in topics.iter().enumerate() {
-        let mut pass = crate::dead_letters::Pass::begin(client, topic, ReaderStart::Earliest).await?;
+        let mut pass = Pass::begin(client, topic, ReaderStart::Earliest).await?;
         while let Some(entry) = pass.next().await? {
             count += 1;
             progress.at(count, None);

@@ -14,6 +14,7 @@ use serde_json::Value;
 use super::facts::{Facts, Said, SourceFacts};
 use super::figures::Figures;
 use crate::checkpoint::Name;
+use crate::dead_letters;
 use crate::replicas::{Replica, reachable, replicas};
 use crate::terminal::now_ms;
 
@@ -61,8 +62,15 @@ impl Watched {
             }
             (name, said)
         });
-        let replicas = replicas.collect();
-        (self, Facts { stream: config.stream.name, replicas, sources, silent })
+        let replicas: Vec<_> = replicas.collect();
+        let is_dead = replicas.iter().all(|(_, said): &(String, Result<Said, String>)| said.is_err());
+        let dead_letters = match is_dead {
+            // In the time there is, or not at all: a topic of millions takes longer.
+            true => tokio::time::timeout(PATIENCE, dead_letters::unsettled(&config, &self.client)).await,
+            false => Ok(Err(String::new())),
+        };
+        let dead_letters = dead_letters.ok().and_then(Result::ok);
+        (self, Facts { stream: config.stream.name, replicas, sources, dead_letters, silent })
     }
 
     async fn replicas(&self) -> Vec<(String, Result<Said, String>, Option<Figures>)> {

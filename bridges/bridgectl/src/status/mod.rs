@@ -51,10 +51,7 @@ pub(crate) async fn run(arguments: &StatusArguments) -> Exit {
     let watched = streams.and_then(|streams| streams.into_iter().map(|(config, _)| Watched::new(config)).collect());
     let mut watched: Vec<Watched> = match watched {
         Ok(watched) => watched,
-        Err(problem) => {
-            eprintln!("bridgectl: {problem}");
-            return Exit::Config;
-        }
+        Err(problem) => return streams::wrong(&arguments.streams.join(" "), arguments.json, &problem),
     };
     let pause = Duration::from_secs(arguments.seconds);
     watched = at_once(watched.into_iter().map(Watched::prepared)).await;
@@ -62,7 +59,7 @@ pub(crate) async fn run(arguments: &StatusArguments) -> Exit {
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             // Who watches has seen enough.
-            _ = tokio::signal::ctrl_c() => return Exit::Clean,
+            () = terminal::interrupted() => return Exit::Clean,
         }
         let looked = at_once(watched.into_iter().map(Watched::looked)).await;
         let (again, facts): (Vec<Watched>, Vec<Facts>) = looked.into_iter().unzip();
@@ -157,6 +154,10 @@ impl Picture {
         }
         for broker in &self.silent {
             text += &format!("! {broker}\n");
+        }
+        if self.rows.iter().any(|(row, _)| row.replicas.0 == 0) {
+            text += "A dead bridge's lag is from its checkpoints to its sources' ends, its dead letters are those in its topic that are \
+                     not settled; what is \"-\" only a bridge that runs can tell, or a broker that did not answer.\n";
         }
         text
     }

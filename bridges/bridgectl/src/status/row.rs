@@ -19,7 +19,7 @@ pub(super) struct Row {
     pub(super) lag_records: Option<u64>,
     pub(super) lag_seconds: Option<f64>,
     pub(super) p99_seconds: Option<f64>,
-    /// Since the replicas were started.
+    /// Since the replicas were started; of a dead bridge those in its topic that are not settled.
     pub(super) dead_letters: Option<u64>,
     /// Fields that the contract lacks.
     pub(super) drift_fields: Option<usize>,
@@ -50,7 +50,10 @@ impl Row {
             lag_records: None,
             lag_seconds: None,
             p99_seconds: p99(&said),
-            dead_letters: (!is_dead).then(|| said.iter().map(|said| said.figures.dead_lettered as u64).sum()),
+            dead_letters: match is_dead {
+                true => facts.dead_letters,
+                false => Some(said.iter().map(|said| said.figures.dead_lettered as u64).sum()),
+            },
             drift_fields: (!is_dead).then(|| drift(&said)),
             last_error: said.iter().find_map(|said| said.status["last_error"].as_str().map(str::to_owned)),
             partitions: states,

@@ -24,7 +24,7 @@ fn facts(replicas: Vec<Result<Said, String>>) -> Facts {
     let replicas = replicas.into_iter().enumerate().map(|(n, said)| (format!("http://10.0.0.{n}:9464"), said));
     let behind = BTreeMap::from([(0, 5), (1, 7)]);
     let source = SourceFacts { name: "jobs".to_owned(), behind, oldest_seconds: Some(90.0) };
-    Facts { stream: "demo".to_owned(), replicas: replicas.collect(), sources: vec![source], silent: Vec::new() }
+    Facts { stream: "demo".to_owned(), replicas: replicas.collect(), sources: vec![source], ..Facts::default() }
 }
 
 #[test]
@@ -39,15 +39,17 @@ fn a_bridge_that_runs_is_summed_up_over_its_replicas() {
 
 #[test]
 fn a_dead_bridge_is_dead_and_has_the_lag_that_the_brokers_tell() {
-    let facts = facts(vec![Err("nothing listens there".to_owned())]);
+    let mut facts = facts(vec![Err("nothing listens there".to_owned())]);
+    facts.dead_letters = Some(3);
     let row = Row::of(&facts);
-    assert_eq!((row.state.as_str(), row.replicas), ("dead", (0, 1)));
+    assert_eq!((row.state.as_str(), row.replicas, row.dead_letters), ("dead", (0, 1), Some(3)));
     assert_eq!((row.lag_records, row.lag_seconds, row.in_per_second), (Some(12), Some(90.0), None));
     assert_eq!(row.problems, ["http://10.0.0.0:9464: nothing listens there"]);
     let picture = Picture::of(vec![facts]);
     assert_eq!(picture.exit().code(), 1);
     let text = picture.text();
     assert!(text.contains("demo    dead   0/1       -     -      12   90.0 s"), "{text}");
+    assert!(text.contains("only a bridge that runs can tell"), "{text}");
     assert_eq!(picture.json()["bridges"][0]["replicas"][0]["state"], "dead");
 }
 

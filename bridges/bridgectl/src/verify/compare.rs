@@ -5,18 +5,22 @@
 //! what the target has shown and the source has not yet, too; who reads sees to it that both stay few ([`Comparison::may_read`]).
 //! Beside them there is a bit for each offset that the source has shown, and one for each that the target has.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+mod settling;
+
 use std::ops::Range;
 
+use super::ahead::Ahead;
 use super::beyond::Beyond;
 use super::bits::Bits;
 use super::facts::{At, Counts, Digest, Expected, Fault, Finding, Mark, Observed, Place};
 use super::lanes::Lanes;
 use super::order::Step;
+use super::report::PartSummary;
 
 /// How many stretches the range is told apart in, for the picture.
 pub(crate) const STRETCHES: usize = 120;
+
+const BEHIND_THE_END: &str = "behind the end of the source";
 
 /// How much is kept at most.
 #[derive(Debug, Clone, Copy)]
@@ -42,27 +46,6 @@ struct Waiting {
     shown_ms: u64,
 }
 
-type Map<V> = HashMap<u64, V, BuildHasherDefault<OffsetHasher>>;
-
-/// Offsets are spread well enough by one multiplication.
-#[derive(Debug, Default)]
-pub(crate) struct OffsetHasher(u64);
-
-impl Hasher for OffsetHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
-    }
-
-    fn write_u64(&mut self, offset: u64) {
-        let mixed = (self.0 ^ offset).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        self.0 = mixed ^ mixed >> 32;
-    }
-}
-
 /// One source partition, compared.
 #[derive(Debug)]
 pub(crate) struct Comparison {
@@ -71,9 +54,11 @@ pub(crate) struct Comparison {
     /// Below this the source has shown everything.
     source_at: u64,
     bounds: Bounds,
-    waiting: Map<Waiting>,
-    early: Map<Observed>,
-    redriven: Map<Observed>,
+    /// What the target will not show on its own: it was read to its end.
+    target_is_done: bool,
+    waiting: Ahead<Waiting>,
+    early: Ahead<Observed>,
+    redriven: Ahead<Observed>,
     shown: Bits,
     found: Bits,
     lanes: Lanes,
@@ -96,9 +81,10 @@ impl Comparison {
             found: Bits::from(range.start),
             range,
             bounds,
-            waiting: Map::default(),
-            early: Map::default(),
-            redriven: Map::default(),
+            target_is_done: false,
+            waiting: Ahead::new(2 * bounds.ahead, bounds.kept),
+            early: Ahead::new(2 * bounds.ahead, usize::MAX),
+            redriven: Ahead::new(0, bounds.kept),
             lanes: Lanes::default(),
             counts: Counts::default(),
             findings: Vec::new(),
@@ -109,8 +95,13 @@ impl Comparison {
 
     /// Whether more may be read: of the source, of the target. Never neither, but where both have shown everything.
     pub(crate) fn may_read(&self) -> (bool, bool) {
-        let source = self.waiting.len() < self.bounds.ahead || !self.early.is_empty();
+        let source = self.waiting.in_window() < self.bounds.ahead || !self.early.is_empty() || self.target_is_done;
         (source, self.early.len() < self.bounds.ahead || self.source_is_done())
+    }
+
+    /// The target holds nothing more, but what comes from now on: the source is not held up for its sake.
+    pub(crate) fn target_is_done(&mut self) {
+        self.target_is_done = true;
     }
 
     pub(crate) fn source_is_done(&self) -> bool {
@@ -139,11 +130,10 @@ impl Comparison {
         self.counts.source += 1;
         self.shown.insert(offset);
         let waiting = Waiting { digest, key, place, is_dead: false, is_late: false, shown_ms: now_ms };
-        match self.early.remove(&offset) {
+        match self.early.remove(offset) {
             Some(observed) => self.settle(waiting, &observed),
-            // The target is behind, or the record is missing: where too many are, what comes now is most likely missing, too.
-            None if self.waiting.len() < self.bounds.kept => drop(self.waiting.insert(offset, waiting)),
-            None => {}
+            // The target is behind, or the record is missing.
+            None => self.waiting.insert(offset, waiting),
         }
     }
 
@@ -159,10 +149,10 @@ impl Comparison {
             return;
         }
         let mut extra: Vec<Observed> = match usize::try_from(hole.end - hole.start) {
-            Ok(length) if length <= self.early.len() => hole.filter_map(|id| self.early.remove(&id)).collect(),
+            Ok(length) if length <= self.early.len() => hole.filter_map(|id| self.early.remove(id)).collect(),
             _ => {
-                let within: Vec<u64> = self.early.keys().filter(|id| hole.contains(id)).copied().collect();
-                within.into_iter().filter_map(|id| self.early.remove(&id)).collect()
+                let within: Vec<u64> = self.early.iter().map(|(id, _)| id).filter(|id| hole.contains(id)).collect();
+                within.into_iter().filter_map(|id| self.early.remove(id)).collect()
             }
         };
         extra.sort_by_key(|observed| observed.id);
@@ -188,15 +178,15 @@ impl Comparison {
             return;
         }
         if observed.mark == Mark::Redriven {
-            if self.redriven.contains_key(&id) {
+            if self.redriven.get(id).is_some() {
                 self.fault(Fault::Doubled, id, Some(observed.at), "redriven twice");
-            } else if self.redriven.len() < self.bounds.kept {
+            } else {
                 self.redriven.insert(id, *observed);
             }
             return;
         }
         if id >= self.source_at {
-            match self.early.contains_key(&id) {
+            match self.early.get(id).is_some() {
                 true => self.fault(Fault::Doubled, id, Some(observed.at), "stored again"),
                 false => {
                     self.note_order(observed);
@@ -205,7 +195,7 @@ impl Comparison {
             }
             return;
         }
-        match self.waiting.remove(&id) {
+        match self.waiting.remove(id) {
             Some(waiting) if !waiting.is_dead => {
                 self.note_order(observed);
                 self.settle(waiting, observed);
@@ -221,32 +211,6 @@ impl Comparison {
                 self.counts.not_compared += 1;
             }
             None => self.extra(observed),
-        }
-    }
-
-    /// A record and a message under its offset.
-    fn settle(&mut self, waiting: Waiting, observed: &Observed) {
-        let id = observed.id;
-        self.found.insert(id);
-        if waiting.is_late {
-            self.counts.faults[Fault::Missing as usize] -= 1;
-        }
-        let same_content = waiting.digest == observed.digest;
-        match (waiting.place, observed.place) {
-            _ if !same_content => self.fault(Fault::Different, id, Some(observed.at), "another content"),
-            (expected, found) if expected == found && found == Place::DeadLetters => self.counts.dead_letters += 1,
-            (_, Place::DeadLetters) => {
-                self.counts.dead_letters += 1;
-                self.counts.translatable += 1;
-                // Whoever redrives it publishes what the digest says.
-                self.waiting.insert(id, Waiting { is_dead: true, is_late: false, ..waiting });
-            }
-            (expected, found) if expected == found => {
-                self.counts.found += 1;
-                self.counts.repaired += u64::from(observed.mark == Mark::Repaired);
-                self.counts.replayed += u64::from(observed.mark == Mark::Replayed);
-            }
-            _ => self.fault(Fault::Different, id, Some(observed.at), "in another topic than the routes say"),
         }
     }
 
@@ -288,34 +252,14 @@ impl Comparison {
         }
     }
 
-    /// Counts what has waited since before this time as missing, until it comes after all; `has_twin` as in [`Comparison::finish`].
-    pub(crate) fn overdue(&mut self, shown_before_ms: u64, has_twin: impl Fn(u128) -> bool) {
-        let is_overdue =
-            |waiting: &Waiting| !waiting.is_dead && !waiting.is_late && waiting.shown_ms <= shown_before_ms;
-        let mut late: Vec<u64> =
-            self.waiting.iter().filter(|(_, waiting)| is_overdue(waiting)).map(|(id, _)| *id).collect();
-        late.sort_unstable();
-        for id in late {
-            let Some(waiting) = self.waiting.get_mut(&id) else { continue };
-            if waiting.key != 0 && has_twin(waiting.key) {
-                self.waiting.remove(&id);
-                self.found.insert(id);
-                self.counts.twins += 1;
-            } else {
-                waiting.is_late = true;
-                self.fault(Fault::Missing, id, None, "not in time");
-            }
-        }
-    }
-
     /// Forgets what lies below an offset: what the target shows of it from here on is passed over.
     pub(crate) fn forget_below(&mut self, offset: u64) {
         if offset > self.range.start {
             self.range.start = offset;
             self.shown.forget_below(offset);
             self.found.forget_below(offset);
-            self.waiting.retain(|id, _| *id >= offset);
-            self.redriven.retain(|id, _| *id >= offset);
+            self.waiting.forget_below(offset);
+            self.redriven.forget_below(offset);
         }
     }
 
@@ -332,63 +276,33 @@ impl Comparison {
     /// The source ends here, now that the target was read: what the target has behind it is of no record.
     pub(crate) fn ends_at(&mut self, source_end: u64) {
         for (id, at) in self.beyond.take(source_end) {
-            self.fault(Fault::Extra, id, Some(at), "behind the end of the source");
+            self.fault(Fault::Extra, id, Some(at), BEHIND_THE_END);
         }
     }
 
-    /// Both sides have shown everything: what still waits is missing. `starts_late` says that the configuration does not
-    /// begin with the source's first record; `has_twin` whether another source has brought the event of a key.
-    pub(crate) fn finish(&mut self, starts_late: bool, has_twin: impl Fn(u128) -> bool) {
-        self.pass(self.range.end);
-        self.lanes.finish().into_iter().for_each(|step| self.disorder(Some(step)));
-        self.settle_redriven();
-        // Where nothing at all is in the target, nothing says that it was ever begun: all is missing.
-        let first = self.seen.map_or(0, |(first, _)| first);
-        let unfound: Vec<(u64, u64)> = self.shown.without(&self.found).collect();
-        for id in unfound.into_iter().flat_map(|(low, high)| low..=high) {
-            let waiting = self.waiting.get(&id);
-            if waiting.is_some_and(|waiting| waiting.key != 0 && has_twin(waiting.key)) {
-                self.counts.twins += 1;
-                self.found.insert(id);
-            } else if starts_late && id < first {
-                self.counts.before_start += 1;
-                self.found.insert(id);
-            } else if !waiting.is_some_and(|waiting| waiting.is_late) {
-                let is_behind = self.seen.is_none_or(|(_, last)| id > last);
-                let detail = if is_behind { "behind everything that is there" } else { "not there" };
-                self.fault(Fault::Missing, id, None, detail);
-            }
-        }
-        self.findings.sort_by_key(|finding| (finding.fault, finding.offset, finding.at));
+    /// The lowest offset that the target has shown and the source has not.
+    pub(crate) fn lowest_early(&self) -> Option<u64> {
+        self.early.iter().map(|(id, _)| id).min()
     }
 
-    /// What was published after a fix of contract or code: of a dead letter it is no double.
-    fn settle_redriven(&mut self) {
-        let mut redriven: Vec<Observed> = std::mem::take(&mut self.redriven).into_values().collect();
-        redriven.sort_by_key(|observed| observed.id);
-        for observed in redriven {
-            let id = observed.id;
-            match self.waiting.remove(&id) {
-                Some(waiting) if waiting.is_dead && waiting.digest == observed.digest => self.counts.redriven += 1,
-                Some(waiting) if waiting.is_dead => {
-                    self.fault(Fault::Different, id, Some(observed.at), "redriven with another content");
-                    self.counts.dead_letters -= 1;
-                }
-                // Its dead letter is gone.
-                Some(waiting) => {
-                    self.settle(waiting, &observed);
-                    self.counts.redriven += 1;
-                }
-                None if self.found.contains(id) => {
-                    self.fault(Fault::Doubled, id, Some(observed.at), "redriven, and stored before");
-                }
-                None if self.shown.contains(id) => {
-                    self.found.insert(id);
-                    self.counts.not_compared += 1;
-                }
-                None => self.extra(&observed),
-            }
+    /// The source ends here by now: what the target has shown of it and behind it is of no record.
+    pub(crate) fn early_ends_at(&mut self, source_end: u64) {
+        let mut behind: Vec<u64> = self.early.iter().map(|(id, _)| id).filter(|id| *id >= source_end).collect();
+        behind.sort_unstable();
+        for observed in behind.into_iter().filter_map(|id| self.early.remove(id)).collect::<Vec<_>>() {
+            self.fault(Fault::Extra, observed.id, Some(observed.at), BEHIND_THE_END);
         }
+    }
+
+    /// For a report; `to` is where what was compared ends.
+    pub(crate) fn summary(&self, to: u64) -> PartSummary {
+        let (counts, findings, heat) = (self.counts, self.findings.clone(), self.heat.clone());
+        PartSummary { to, counts, findings, heat }
+    }
+
+    /// Whether the source has shown a record that the target has not.
+    pub(crate) fn is_unfound(&self, offset: u64) -> bool {
+        self.shown.contains(offset) && !self.found.contains(offset)
     }
 
     /// The missing records, as ranges of offsets with their ends included. Only after [`Comparison::finish`].
@@ -398,10 +312,9 @@ impl Comparison {
 
     /// Whether a missing record lies below everything that its lane still holds: retention may have removed it.
     pub(crate) fn is_trimmed(&self, offset: u64) -> bool {
-        self.lanes.begin_behind(offset, self.waiting.get(&offset).map(|waiting| waiting.place))
+        self.lanes.begin_behind(offset, self.waiting.get(offset).map(|waiting| waiting.place))
     }
 }
 
 #[cfg(test)]
-#[path = "compare_tests.rs"]
 mod tests;

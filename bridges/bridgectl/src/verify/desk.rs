@@ -15,9 +15,7 @@ use super::names::Names;
 use super::range::RangeArguments;
 use super::words;
 use crate::terminal::now_ms;
-
-/// Fetched records that wait to be compared.
-const QUEUE_BYTES: u64 = 64 * 1024 * 1024;
+use crate::topic::{max_message_bytes, partition_names};
 
 /// One topic partition of the target.
 #[derive(Debug, Clone)]
@@ -97,7 +95,10 @@ impl Desk {
         let now_ms = now_ms();
         let client = Client::new(ClientConfig::of(&config.pulsar)).map_err(|error| error.to_string())?;
         let (topics, routes) = topics(&config, &client).await?;
-        let max_message_bytes = max_message_bytes(&client, &topics[0].name).await?;
+        // Also tells whether the target is there, before anything else is asked.
+        let max_message_bytes = max_message_bytes(&client, &topics[0].name).await;
+        let max_message_bytes =
+            max_message_bytes.map_err(|error| format!("{error}. Is the target there? `bridgectl check` tells more"))?;
         let workshop = Workshop::new(&config, contract.as_deref(), &client).await?;
         let (mut kafka, mut parts, mut unreadable) = (Vec::new(), Vec::new(), Vec::new());
         for (table, source) in &config.source {
@@ -161,7 +162,7 @@ impl Desk {
 
 async fn open_topic(config: &Config, source: &KafkaSource) -> Result<Arc<KafkaTopic>, String> {
     let settings = KafkaSettings::from_config(config, source).map_err(|error| error.to_string())?;
-    let settings = KafkaSettings { queue_bytes: QUEUE_BYTES, group_instance_id: None, ..settings };
+    let settings = KafkaSettings { group_instance_id: None, ..settings };
     let brokers = settings.brokers.clone();
     let opened = blocking(move || KafkaTopic::open(settings).map(Arc::new).map_err(|error| words(&error))).await;
     opened.map_err(|problem| format!("{problem} (kafka.brokers is {brokers})"))
@@ -191,19 +192,8 @@ async fn topics(config: &Config, client: &Client) -> Result<(Vec<TopicPartition>
     for (topic, place) in distinct.iter().zip(0..) {
         let place = Place::Topic(place);
         let partitions = client.partitions(topic).await.map_err(|error| error.to_string())?;
-        match partitions {
-            0 => all.push(TopicPartition { name: topic.clone(), place }),
-            _ => all.extend((0..partitions).map(|n| TopicPartition { name: format!("{topic}-partition-{n}"), place })),
-        }
+        all.extend(partition_names(topic, partitions).into_iter().map(|name| TopicPartition { name, place }));
     }
     all.push(TopicPartition { name: config.dead_letter_topic().to_string(), place: Place::DeadLetters });
     Ok((all, routes))
-}
-
-/// Also tells whether the target is there, before anything else is asked.
-async fn max_message_bytes(client: &Client, topic: &str) -> Result<usize, String> {
-    use bridge_common::pulsar::ReaderStart;
-    let reader = client.open_reader(topic, ReaderStart::Latest, false).await;
-    let reader = reader.map_err(|error| format!("{error}. Is the target there? `bridgectl check` tells more"))?;
-    Ok(reader.max_message_bytes())
 }

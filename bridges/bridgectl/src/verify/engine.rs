@@ -10,14 +10,16 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::compare::{Bounds, Comparison};
-use super::desk::{Desk, blocking};
+use super::desk::{Desk, Part, blocking};
 use super::keys::Keys;
 use super::others::Others;
+use super::report::Summary;
 use super::{source, target};
 
-/// Records that one side may be ahead of the other, over all partitions; and digests of missing ones that are kept.
-const AHEAD_RECORDS: usize = 400_000;
-const KEPT_RECORDS: usize = 1_500_000;
+/// Records that one side may be ahead of the other, over all partitions: at most about 20 MiB. And digests that are kept of
+/// those that the target has not shown, wherever it is: at most about 30 MiB.
+const AHEAD_RECORDS: usize = 100_000;
+const KEPT_RECORDS: usize = 450_000;
 /// What was published earlier than the source's stamp of it is looked for this much earlier: clocks differ.
 const MARGIN_SECONDS: u64 = 600;
 /// How often whoever waits looks again.
@@ -94,8 +96,8 @@ impl Run {
     pub(crate) fn start(desk: &Arc<Desk>, settings: &Settings, from_beginning: bool) -> Result<Self, String> {
         let parts = desk.parts.len().max(1);
         let bounds = Bounds { ahead: AHEAD_RECORDS / parts, kept: KEPT_RECORDS / parts, named: settings.named };
-        let range = |part: &super::desk::Part| part.from..if settings.follows { u64::MAX } else { part.to };
-        let of = |part: &super::desk::Part| Comparison::new(range(part), part.source_end, bounds);
+        let range = |part: &Part| part.from..if settings.follows { u64::MAX } else { part.to };
+        let of = |part: &Part| Comparison::new(range(part), part.source_end, bounds);
         let shared = Arc::new(Shared {
             comparisons: desk.parts.iter().map(|part| Mutex::new(of(part))).collect(),
             desk: Arc::clone(desk),
@@ -124,7 +126,14 @@ impl Run {
     pub(crate) async fn all_shown(&mut self, lag: Duration) -> Result<(), String> {
         while self.threads > 0 || self.tasks > 0 {
             match self.told.recv().await {
-                Some(Told::Reached) => self.tasks -= 1,
+                Some(Told::Reached) => {
+                    self.tasks -= 1;
+                    if self.tasks == 0 {
+                        // What is left of the source waits for nothing.
+                        (0..self.shared.comparisons.len())
+                            .for_each(|part| self.shared.comparison(part).target_is_done());
+                    }
+                }
                 Some(Told::Shown) => self.threads -= 1,
                 Some(Told::Failed(problem)) => return Err(problem),
                 None => return Err("a reader has ended without a word".to_owned()),
@@ -155,11 +164,27 @@ impl Drop for Run {
 pub(crate) struct Outcome {
     pub(crate) comparisons: Vec<Comparison>,
     pub(crate) keys: Keys,
-    pub(crate) foreign: Others,
-    pub(crate) elsewhere: Others,
-    pub(crate) elapsed: Duration,
-    pub(crate) target_messages: u64,
-    pub(crate) from_beginning: bool,
+    foreign: Others,
+    elsewhere: Others,
+    elapsed: Duration,
+    target_messages: u64,
+    from_beginning: bool,
+}
+
+impl Outcome {
+    /// What a report is made of.
+    pub(crate) fn summary(&self, desk: &Desk) -> Summary {
+        let part = |(part, comparison): (&Part, &Comparison)| comparison.summary(part.to);
+        Summary {
+            parts: desk.parts.iter().zip(&self.comparisons).map(part).collect(),
+            keys: self.keys.found.clone(),
+            foreign: self.foreign.clone(),
+            elsewhere: self.elsewhere.clone(),
+            seconds: self.elapsed.as_secs_f64(),
+            target_messages: self.target_messages,
+            from_beginning: self.from_beginning,
+        }
+    }
 }
 
 /// Shows how far a run is, until it is aborted; `None` where nobody looks.
@@ -214,10 +239,16 @@ pub(crate) async fn compare(desk: &Arc<Desk>, settings: &Settings, watch: Watch<
 async fn ask_for_ends(shared: &Arc<Shared>) -> Result<(), String> {
     for (part, index) in shared.desk.parts.iter().zip(0..) {
         if shared.comparison(index).asks_for_end() {
-            let (topic, number) = (Arc::clone(&shared.desk.kafka[part.kafka].topic), part.source.partition);
-            let (_, end) = blocking(move || topic.watermarks(number).map_err(|error| super::words(&error))).await?;
+            let end = end_of(&shared.desk, part).await?;
             shared.comparison(index).ends_at(end);
         }
     }
     Ok(())
+}
+
+/// Where a source partition ends now.
+pub(crate) async fn end_of(desk: &Desk, part: &Part) -> Result<u64, String> {
+    let (topic, number) = (Arc::clone(&desk.kafka[part.kafka].topic), part.source.partition);
+    let (_, end) = blocking(move || topic.watermarks(number).map_err(|error| super::words(&error))).await?;
+    Ok(end)
 }

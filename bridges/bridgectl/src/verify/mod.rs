@@ -8,6 +8,7 @@
 //!                                                                              report.rs, page.rs <┘
 //! ```
 
+mod ahead;
 mod beyond;
 mod bits;
 mod compare;
@@ -25,14 +26,14 @@ mod page;
 mod progress;
 mod queues;
 mod range;
-mod reader;
 mod report;
 mod reread;
+mod reread_page;
 mod source;
 mod table;
 mod target;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,10 +46,9 @@ pub(crate) use desk::{Desk, Part, blocking};
 pub(crate) use engine::{Settings, compare};
 pub(crate) use progress::watch;
 pub(crate) use range::RangeArguments;
-pub(crate) use reader::EntryReader;
 use report::Report;
 
-use crate::streams;
+use crate::{streams, terminal};
 
 /// Where the evidence of migrations is collected.
 const OUTPUT: &str = "test-output/benchmark-results";
@@ -92,10 +92,7 @@ pub(crate) struct VerifyArguments {
 pub(crate) async fn run(arguments: &VerifyArguments) -> Exit {
     let (config, contract) = match streams::load_with_contract(&arguments.config, &arguments.stream) {
         Ok(found) => found,
-        Err(problem) => {
-            eprintln!("bridgectl: {problem}");
-            return Exit::Config;
-        }
+        Err(problem) => return streams::wrong(&arguments.stream, arguments.json, &problem),
     };
     let done = async {
         let desk = Arc::new(Desk::open(config, contract, &arguments.range).await?);
@@ -105,7 +102,7 @@ pub(crate) async fn run(arguments: &VerifyArguments) -> Exit {
             _ => once(&desk, arguments).await,
         }
     };
-    streams::ended(&arguments.stream, done.await)
+    streams::ended(&arguments.stream, arguments.json, done.await)
 }
 
 impl VerifyArguments {
@@ -117,18 +114,26 @@ impl VerifyArguments {
 
 /// Compares the range, once; whether there is parity.
 async fn once(desk: &Arc<Desk>, arguments: &VerifyArguments) -> Result<bool, String> {
-    let outcome = compare(desk, &arguments.settings(), &watch).await?;
-    let queues = queues::look(desk, &outcome.keys).await;
-    let report = Report::new(desk, &outcome, queues, arguments);
+    let summary = compare(desk, &arguments.settings(), &watch).await?.summary(desk);
+    let queues = queues::look(desk, &summary.keys.tallies).await;
+    let report = Report::new(desk, summary, queues, arguments);
     let json = report.json();
-    if arguments.json {
-        println!("{json:#}");
-    } else {
-        print!("{}", table::text(&report));
-    }
-    let name = format!("verify-{}-{}", report.stream, file_time(desk.now_ms));
-    keep(&arguments.output, &name, &[("json", format!("{json:#}\n")), ("html", page::html(&report))])?;
+    terminal::say(&match arguments.json {
+        true => format!("{json:#}\n"),
+        false => table::text(&report),
+    });
+    let paths = keep(&arguments.output, &file_name(desk), &files(&report, &json))?;
+    eprintln!("kept: {paths}");
     Ok(report.is_parity())
+}
+
+/// Of a report's files.
+fn file_name(desk: &Desk) -> String {
+    format!("verify-{}-{}", desk.config.stream.name, file_time(desk.now_ms))
+}
+
+fn files(report: &Report, json: &serde_json::Value) -> [(&'static str, String); 2] {
+    [("json", format!("{json:#}\n")), ("html", page::html(report))]
 }
 
 /// What Kafka says: here nothing is tried again for ever.
@@ -147,15 +152,18 @@ pub(crate) fn file_time(time_ms: u64) -> String {
     text.chars().filter(|letter| !"-:".contains(*letter)).take_while(|letter| *letter != '.').collect::<String>() + "Z"
 }
 
-/// Writes what is kept, and says where.
-fn keep(directory: &std::path::Path, name: &str, files: &[(&str, String)]) -> Result<(), String> {
+/// Writes what is kept, each file at once, and gives where.
+fn keep(directory: &Path, name: &str, files: &[(&str, String)]) -> Result<String, String> {
+    let path = |kind: &str| directory.join(format!("{name}.{kind}"));
     let written = std::fs::create_dir_all(directory).and_then(|()| {
-        files.iter().try_for_each(|(kind, text)| std::fs::write(directory.join(format!("{name}.{kind}")), text))
+        files.iter().try_for_each(|(kind, text)| {
+            // Whoever reads it meanwhile sees the one before, or this one.
+            let fresh = path(&format!("{kind}.new"));
+            std::fs::write(&fresh, text).and_then(|()| std::fs::rename(&fresh, path(kind)))
+        })
     });
     written
         .map_err(|error| format!("{}: cannot be written: {error}. Name another by --output", directory.display()))?;
-    let paths: Vec<String> =
-        files.iter().map(|(kind, _)| format!("{}.{kind}", directory.join(name).display())).collect();
-    eprintln!("kept: {}", paths.join(" "));
-    Ok(())
+    let paths: Vec<String> = files.iter().map(|(kind, _)| path(kind).display().to_string()).collect();
+    Ok(paths.join(" "))
 }

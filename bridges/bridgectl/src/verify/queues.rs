@@ -5,7 +5,7 @@ use bridge_common::management::Management;
 use serde_json::{Value, json};
 
 use super::desk::{Desk, UnreadableKind};
-use super::keys::{Keys, Tally};
+use super::keys::Tally;
 
 /// One source that cannot be read twice.
 #[derive(Debug, Clone)]
@@ -27,11 +27,11 @@ pub(crate) struct Broker {
 }
 
 /// Asks RabbitMQ about every queue. What it does not say is part of the report.
-pub(crate) async fn look(desk: &Desk, keys: &Keys) -> Vec<Queue> {
+pub(crate) async fn look(desk: &Desk, tallies: &[Tally]) -> Vec<Queue> {
     let has_rabbit = desk.config.source.values().any(|source| matches!(source, Source::Rabbitmq(_)));
     let management = has_rabbit.then(|| Management::new(&desk.config.rabbitmq));
     let mut queues = Vec::new();
-    for (source, tally) in desk.unreadable.iter().zip(&keys.tallies) {
+    for (source, tally) in desk.unreadable.iter().zip(tallies) {
         let broker = match (&management, source.kind) {
             (Some(Ok(management)), UnreadableKind::Queue | UnreadableKind::Stream) => {
                 ask(management, &source.name).await

@@ -4,16 +4,37 @@ use bridge_common::config::rfc3339;
 use serde_json::{Value, json};
 
 use super::VerifyArguments;
-use super::compare::Comparison;
 use super::desk::{Desk, UnreadableKind};
-use super::engine::Outcome;
 use super::facts::{Counts, Fault, Finding, Verdict};
-use super::keys::Double;
+use super::keys::{Double, Found};
 use super::others::Others;
 use super::queues::Queue;
 
 /// The version of the JSON document.
 pub(crate) const VERSION: u32 = 1;
+
+/// What has been found so far, or in the end: all that a report is made of.
+#[derive(Debug, Clone)]
+pub(crate) struct Summary {
+    /// By source partition, as the desk has them.
+    pub(crate) parts: Vec<PartSummary>,
+    pub(crate) keys: Found,
+    pub(crate) foreign: Others,
+    pub(crate) elsewhere: Others,
+    pub(crate) seconds: f64,
+    pub(crate) target_messages: u64,
+    pub(crate) from_beginning: bool,
+}
+
+/// Of one source partition.
+#[derive(Debug, Clone)]
+pub(crate) struct PartSummary {
+    /// The end of what was compared, this offset not included.
+    pub(crate) to: u64,
+    pub(crate) counts: Counts,
+    pub(crate) findings: Vec<Finding>,
+    pub(crate) heat: Vec<[u32; 5]>,
+}
 
 /// One source partition.
 #[derive(Debug, Clone)]
@@ -60,28 +81,28 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    pub(crate) fn new(desk: &Desk, outcome: &Outcome, queues: Vec<Queue>, arguments: &VerifyArguments) -> Self {
+    pub(crate) fn new(desk: &Desk, summary: Summary, queues: Vec<Queue>, arguments: &VerifyArguments) -> Self {
         let named_max = arguments.named;
         let mut totals = Counts::default();
-        outcome.comparisons.iter().for_each(|comparison| totals.add(&comparison.counts));
-        let row = |(part, comparison): (&super::Part, &Comparison)| Row {
+        summary.parts.iter().for_each(|part| totals.add(&part.counts));
+        let row = |(part, summary): (&super::Part, &PartSummary)| Row {
             topic: part.source.topic.clone(),
             partition: part.source.partition,
             from: part.from,
-            to: part.to,
-            counts: comparison.counts,
-            heat: comparison.heat.clone(),
+            to: summary.to,
+            counts: summary.counts,
+            heat: summary.heat.clone(),
         };
-        let rows: Vec<Row> = desk.parts.iter().zip(&outcome.comparisons).map(row).collect();
+        let rows: Vec<Row> = desk.parts.iter().zip(&summary.parts).map(row).collect();
         let mut named = Vec::new();
         for fault in Fault::ALL {
-            let of_all = desk.parts.iter().zip(&outcome.comparisons).flat_map(|(part, comparison)| {
-                let findings = comparison.findings.iter().filter(move |finding| finding.fault == fault);
+            let of_all = desk.parts.iter().zip(&summary.parts).flat_map(|(part, summary)| {
+                let findings = summary.findings.iter().filter(move |finding| finding.fault == fault);
                 findings.map(move |finding| named_of(desk, part, finding))
             });
             named.extend(of_all.take(named_max));
         }
-        let keys = &outcome.keys;
+        let keys = &summary.keys;
         let messages = keys.tallies.iter().map(|tally| tally.messages).sum();
         let double = |double: &Double| {
             let (topic, id) = place_of(desk, double.at);
@@ -91,18 +112,18 @@ impl Report {
             stream: desk.config.stream.name.clone(),
             range: desk.range.clone(),
             began_ms: desk.now_ms,
-            seconds: outcome.elapsed.as_secs_f64(),
+            seconds: summary.seconds,
             verdict: Verdict::of(&totals, messages, keys.doubled, arguments.accept_before_start),
             rows,
             totals,
             named,
             queues,
             doubled_keys: (keys.doubled, keys.doubles.iter().take(named_max).map(double).collect()),
-            foreign: outcome.foreign.clone(),
-            elsewhere: outcome.elsewhere.clone(),
-            target_messages: outcome.target_messages,
-            notes: notes(outcome, &totals),
-            not_proved: not_proved(desk, outcome),
+            notes: notes(&summary, &totals),
+            not_proved: not_proved(desk, &summary),
+            foreign: summary.foreign,
+            elsewhere: summary.elsewhere,
+            target_messages: summary.target_messages,
         }
     }
 
@@ -205,9 +226,9 @@ fn place_of(desk: &Desk, at: super::facts::At) -> (String, String) {
     (topic, format!("{}:{}:{}", at.ledger, at.entry, at.index))
 }
 
-fn notes(outcome: &Outcome, totals: &Counts) -> Vec<String> {
+fn notes(summary: &Summary, totals: &Counts) -> Vec<String> {
     let mut notes = Vec::new();
-    if totals.source == 0 && outcome.keys.tallies.iter().all(|tally| tally.messages == 0) {
+    if totals.source == 0 && summary.keys.tallies.iter().all(|tally| tally.messages == 0) {
         notes.push("there are no records in the range: nothing was compared".to_owned());
     }
     let mut note = |count: u64, text: &str| {
@@ -229,13 +250,13 @@ fn notes(outcome: &Outcome, totals: &Counts) -> Vec<String> {
         "records were found under their offsets, too late to be compared: compare a smaller range",
     );
     let late = totals.of(Fault::Missing);
-    let behind = outcome.comparisons.iter().flat_map(|comparison| &comparison.findings);
+    let behind = summary.parts.iter().flat_map(|part| &part.findings);
     if late > 0 && behind.clone().any(|finding| finding.detail.starts_with("behind everything")) {
         notes.push(
             "what is missing behind everything that is there is not mirrored yet: does the bridge run?".to_owned(),
         );
     }
-    if outcome.from_beginning {
+    if summary.from_beginning {
         notes.push(
             "the target was read from its beginning; what its retention has removed counts as missing".to_owned(),
         );
@@ -243,7 +264,7 @@ fn notes(outcome: &Outcome, totals: &Counts) -> Vec<String> {
     notes
 }
 
-fn not_proved(desk: &Desk, outcome: &Outcome) -> Vec<String> {
+fn not_proved(desk: &Desk, summary: &Summary) -> Vec<String> {
     let mut all = vec![
         "the schema version that each message names was not compared".to_owned(),
         "records were translated and routed by the same code as the bridge's: what is wrong in both does not show"
@@ -261,8 +282,11 @@ fn not_proved(desk: &Desk, outcome: &Outcome) -> Vec<String> {
             UnreadableKind::Polled => format!("source {}: what was polled is nowhere to be read again", source.name),
         });
     }
-    if outcome.keys.is_full {
-        all.push("more keys than are remembered: doubles were looked for among the first 2,000,000".to_owned());
+    if summary.keys.is_full {
+        all.push(format!(
+            "more keys than are remembered: doubles were looked for among the first {}",
+            super::keys::KEYS_MAX
+        ));
     }
     all
 }

@@ -10,10 +10,11 @@ use bridge_common::pulsar::{Entry, ReaderStart};
 use bridge_common::record::MessageId;
 use serde_json::{Value, json};
 
-use super::VerifyArguments;
 use super::content::Content;
 use super::desk::Desk;
-use super::reader::EntryReader;
+use super::{VerifyArguments, reread_page};
+use crate::terminal;
+use crate::topic::Pass;
 
 /// What one reading gave.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,14 +26,27 @@ pub(crate) struct Reading {
 }
 
 /// Three readings of one topic partition.
-struct Row {
+pub(super) struct Row {
     topic: String,
     readings: Vec<Reading>,
 }
 
 impl Row {
-    fn is_same(&self) -> bool {
+    pub(super) fn is_same(&self) -> bool {
         self.readings.windows(2).all(|pair| pair[0] == pair[1])
+    }
+
+    pub(super) fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    /// Of each reading: how many messages, the first, the last, and the chain.
+    pub(super) fn readings(&self) -> impl Iterator<Item = [String; 4]> {
+        let place = |id: Option<MessageId>| id.map_or_else(|| "-".to_owned(), |id| id.to_string());
+        let words = move |reading: &Reading| {
+            [reading.messages.to_string(), place(reading.first), place(reading.last), hex(&reading.chain)]
+        };
+        self.readings.iter().map(words)
     }
 }
 
@@ -59,19 +73,21 @@ pub(crate) async fn run(desk: &Arc<Desk>, arguments: &VerifyArguments) -> Result
     }
     let is_same = rows.iter().all(Row::is_same);
     let document = json(desk, &rows, is_same);
-    if arguments.json {
-        println!("{document:#}");
-    } else {
-        print!("{}", text(desk, &rows, is_same));
-    }
-    let name = format!("reread-{}-{}", desk.config.stream.name, super::file_time(desk.now_ms));
-    super::keep(&arguments.output, &name, &[("json", format!("{document:#}\n"))])?;
+    terminal::say(&match arguments.json {
+        true => format!("{document:#}\n"),
+        false => text(desk, &rows, is_same),
+    });
+    let stream = &desk.config.stream.name;
+    let name = format!("reread-{stream}-{}", super::file_time(desk.now_ms));
+    let page = reread_page::html(stream, &desk.range, &rfc3339(desk.now_ms), &rows, is_same);
+    let paths = super::keep(&arguments.output, &name, &[("json", format!("{document:#}\n")), ("html", page)])?;
+    eprintln!("kept: {paths}");
     Ok(is_same)
 }
 
 /// By the second: the broker counts back from its own now.
 fn seconds_since(since_ms: u64) -> ReaderStart {
-    let ago = crate::terminal::now_ms().saturating_sub(since_ms).div_ceil(1000);
+    let ago = terminal::now_ms().saturating_sub(since_ms).div_ceil(1000);
     u32::try_from(ago).map_or(ReaderStart::Earliest, ReaderStart::SecondsAgo)
 }
 
@@ -82,12 +98,14 @@ async fn read(
     start: ReaderStart,
     end: Option<MessageId>,
 ) -> Result<(Reading, Option<MessageId>), String> {
-    let (mut reader, newest) = EntryReader::open(&desk.client, topic, start).await?;
-    let end = end.or(newest);
+    let mut pass = match end {
+        Some(end) => Pass::to(&desk.client, topic, start, end).await?,
+        None => Pass::begin(&desk.client, topic, start).await?,
+    };
+    let end = end.or(pass.end());
     let mut reading = Reading { messages: 0, first: None, last: None, chain: [0; 32] };
     let mut chain = Chain { content: Content::new(true, true), text: Vec::new() };
-    while newest.is_some() && reader.last() < end {
-        let entry = reader.next(true).await?;
+    while let Some(entry) = pass.next().await? {
         // By time, the readings may begin in different seconds: what counts is from the same publish time on.
         if desk.since_ms.is_some_and(|since_ms| reading.first.is_none() && entry.publish_time_ms < since_ms) {
             continue;

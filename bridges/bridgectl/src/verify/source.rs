@@ -17,6 +17,9 @@ use super::engine::{Shared, Told};
 use super::facts::Expected;
 use super::words;
 
+/// Threads for each topic at most, and what all of them together may hold of fetched records.
+const THREADS: usize = 8;
+const QUEUE_BYTES: u64 = 32 << 20;
 /// Records that are taken at once.
 const TAKE_RECORDS: usize = 500;
 /// How long nothing may come before it is given up.
@@ -34,7 +37,8 @@ struct Job {
 /// Starts the threads; gives how many.
 pub(crate) fn start(shared: &Arc<Shared>, tell: &UnboundedSender<Told>) -> Result<usize, String> {
     let desk = &shared.desk;
-    let most = thread::available_parallelism().map_or(2, usize::from);
+    let most = thread::available_parallelism().map_or(2, usize::from).min(THREADS);
+    let queue_bytes = QUEUE_BYTES / (most * desk.kafka.len()).max(1) as u64;
     let mut threads = 0;
     for kafka in 0..desk.kafka.len() {
         let is_to_read = |part: &usize| {
@@ -47,7 +51,7 @@ pub(crate) fn start(shared: &Arc<Shared>, tell: &UnboundedSender<Told>) -> Resul
             let (shared, tell, parts) = (Arc::clone(shared), tell.clone(), parts.to_vec());
             let handle = Handle::current();
             let read = move || {
-                let told = match read(&shared, kafka, &parts, &handle) {
+                let told = match read(&shared, kafka, &parts, queue_bytes, &handle) {
                     Ok(()) => Told::Shown,
                     Err(problem) => Told::Failed(problem),
                 };
@@ -62,12 +66,12 @@ pub(crate) fn start(shared: &Arc<Shared>, tell: &UnboundedSender<Told>) -> Resul
     Ok(threads)
 }
 
-fn read(shared: &Shared, kafka: usize, parts: &[usize], handle: &Handle) -> Result<(), String> {
+fn read(shared: &Shared, kafka: usize, parts: &[usize], queue_bytes: u64, handle: &Handle) -> Result<(), String> {
     let desk = &shared.desk;
     let from: Vec<(u32, u64)> =
         parts.iter().map(|part| (desk.parts[*part].source.partition, desk.parts[*part].from)).collect();
     let topic = &desk.kafka[kafka];
-    let mut window = topic.topic.read(&from).map_err(|error| words(&error))?;
+    let mut window = topic.topic.read(&from, queue_bytes).map_err(|error| words(&error))?;
     let maker =
         |part: &usize| desk.workshop.maker(&topic.table, desk.parts[*part].source.clone(), desk.max_message_bytes);
     let mut jobs: Vec<Job> = parts.iter().map(|part| Job { part: *part, maker: maker(part), is_done: false }).collect();

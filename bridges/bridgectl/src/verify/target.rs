@@ -19,7 +19,7 @@ use super::engine::{Shared, Told};
 use super::facts::{At, Digest, Mark, Observed, Place, Topic};
 use super::keys::Keyed;
 use super::names::{Names, Owner, is_redrive};
-use super::reader::EntryReader;
+use crate::topic::EntryReader;
 
 /// How long the comparison is waited for, before it is asked again.
 const WAIT: Duration = Duration::from_millis(1);
@@ -75,7 +75,8 @@ impl<'r> Reading<'r> {
 
     async fn read(mut self, start: ReaderStart, tell: &UnboundedSender<Told>) -> Result<(), String> {
         let topic = &self.shared.desk.topics[self.topic].name;
-        let (mut reader, mut end) = EntryReader::open(&self.shared.desk.client, topic, start).await?;
+        let (reader, mut end) = EntryReader::open(&self.shared.desk.client, topic, start).await?;
+        let mut reader = reader.among(self.shared.desk.topics.len());
         loop {
             if end.is_none_or(|end| reader.last().is_some_and(|last| last >= end)) {
                 end = None;
@@ -174,7 +175,7 @@ impl<'r> Reading<'r> {
         }
         {
             let mut keys = self.shared.keys();
-            let tally = &mut keys.tallies[source];
+            let tally = &mut keys.found.tallies[source];
             tally.messages += u64::from(entry.count);
             tally.dead_letters += if is_dead { u64::from(entry.count) } else { 0 };
             tally.without_key += without_key;

@@ -90,12 +90,12 @@ impl KafkaTopic {
         })
     }
 
-    /// Starts reading these partitions at these offsets.
+    /// Starts reading these partitions at these offsets. What is fetched and waits to be taken may use so much memory.
     ///
     /// # Errors
     /// As [`KafkaTopic::open`].
-    pub fn read(&self, from: &[(u32, Offset)]) -> Result<Window, SourceError> {
-        Window::open(self, from)
+    pub fn read(&self, from: &[(u32, Offset)], queue_bytes: u64) -> Result<Window, SourceError> {
+        Window::open(self, from, queue_bytes)
     }
 
     fn fault(&self, doing: &str, partition: u32, error: &KafkaError) -> SourceError {
@@ -126,11 +126,12 @@ impl std::fmt::Debug for Window {
 }
 
 impl Window {
-    fn open(topic: &KafkaTopic, from: &[(u32, Offset)]) -> Result<Self, SourceError> {
+    fn open(topic: &KafkaTopic, from: &[(u32, Offset)], queue_bytes: u64) -> Result<Self, SourceError> {
         let name = &topic.settings.topic;
         let what = format!("reading topic {name}");
         let typed = |error: KafkaError| faults::of_client(&what, name, &error);
-        let mut client = topic.settings.consumer(from.len() as u32)?;
+        let settings = KafkaSettings { queue_bytes, ..topic.settings.clone() };
+        let mut client = settings.consumer(from.len() as u32)?;
         // A group's name must be there, and nobody joins it.
         client.set("group.id", format!("{}-window", topic.settings.group_id()));
         client.remove("group.instance.id");

@@ -172,6 +172,31 @@ fn what_lies_behind_the_end_of_the_source_is_extra_and_what_came_since_is_not() 
 }
 
 #[test]
+fn who_follows_tells_what_the_source_never_had_by_its_end() {
+    let (source, target) = copy(10);
+    let mut comparison = Comparison::new(0..u64::MAX, u64::MAX, BOUNDS);
+    source.iter().for_each(|expected| comparison.expect(expected, 0));
+    target.iter().for_each(|observed| comparison.observe(observed));
+    let end = offset(10);
+    [end, end + 7].into_iter().for_each(|id| comparison.observe(&Observed { id, ..target[9] }));
+    assert_eq!(comparison.lowest_early(), Some(end));
+    comparison.early_ends_at(end + 1);
+    assert_eq!(named(&comparison), [(Fault::Extra, end + 7)].into());
+    comparison.expect(&Expected { offset: end, ..source[9] }, 0);
+    assert_eq!((comparison.counts.of(Fault::Extra), comparison.lowest_early()), (1, None));
+}
+
+#[test]
+fn a_target_that_was_read_to_its_end_holds_the_source_up_no_more() {
+    let (source, _) = copy(BOUNDS.ahead as u64 + 10);
+    let mut comparison = Comparison::new(0..10_000, 10_000, BOUNDS);
+    source[..BOUNDS.ahead].iter().for_each(|expected| comparison.expect(expected, 0));
+    assert!(!comparison.may_read().0, "what the target has not shown yet is not to be too much");
+    comparison.target_is_done();
+    assert!(comparison.may_read().0);
+}
+
+#[test]
 fn a_copy_by_a_replay_to_another_topic_is_a_fault_and_stands_for_nothing() {
     let (source, mut target) = copy(10);
     let removed = target.remove(4);
