@@ -135,6 +135,10 @@ impl ProducerContext for Deliveries {
     }
 }
 
+fn records_of(rate: u64, time: Duration) -> u64 {
+    (time.as_secs_f64() * rate as f64) as u64
+}
+
 /// Sends records at a steady rate, each stamped when it is handed to the producer, in its body and as its timestamp.
 pub(crate) struct Feed {
     producer: ThreadedProducer<Deliveries>,
@@ -163,16 +167,16 @@ impl Feed {
     /// Sends so many records per second for so long; gives how many. Blocks. Fails where this machine cannot send them at
     /// that rate: latencies under another load than the table says are none.
     pub(crate) fn run(&self, source: &Source, bodies: &mut Bodies, rate: u64, time: Duration) -> Result<u64> {
-        let start = Instant::now();
-        let records = self.run_until(source, bodies, rate, time, &AtomicBool::new(false))?;
-        let reached = records as f64 / start.elapsed().as_secs_f64();
+        let took = self.send_all(source, bodies, rate, time, &AtomicBool::new(false))?;
+        let sent = records_of(rate, time);
+        let reached = sent as f64 / took.as_secs_f64();
         if reached < 0.95 * rate as f64 {
             return Err(format!("only {reached:.0} records/s could be sent, of {rate}").into());
         }
-        Ok(records)
+        Ok(sent)
     }
 
-    /// The same, until it is told to stop.
+    /// The same at whatever rate is reached, for so long at most or until it is told to stop.
     pub(crate) fn run_until(
         &self,
         source: &Source,
@@ -180,10 +184,21 @@ impl Feed {
         rate: u64,
         time: Duration,
         stop: &AtomicBool,
-    ) -> Result<u64> {
+    ) -> Result<()> {
+        self.send_all(source, bodies, rate, time, stop).map(drop)
+    }
+
+    /// Sends, waits for Kafka's answers, and gives how long the sending took.
+    fn send_all(
+        &self,
+        source: &Source,
+        bodies: &mut Bodies,
+        rate: u64,
+        time: Duration,
+        stop: &AtomicBool,
+    ) -> Result<Duration> {
         let start = Instant::now();
-        let records = (time.as_secs_f64() * rate as f64) as u64;
-        for number in 0..records {
+        for number in 0..records_of(rate, time) {
             if stop.load(Ordering::Relaxed) {
                 break;
             }
@@ -203,9 +218,10 @@ impl Feed {
             self.producer.send(record).map_err(|(error, _)| error)?;
             self.sent.store(number + 1, Ordering::Relaxed);
         }
+        let took = start.elapsed();
         self.producer.flush(Duration::from_secs(30))?;
         match self.producer.context().failed.load(Ordering::Relaxed) {
-            0 => Ok(records),
+            0 => Ok(took),
             failed => Err(format!("Kafka has refused {failed} records").into()),
         }
     }

@@ -3,6 +3,7 @@
 //!
 //! All clocks are one, since all runs on one machine. The contender reaches Pulsar through a relay that reads the receipts.
 
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use bridge_common::source::kafka::{KafkaSettings, KafkaTopic};
@@ -124,7 +125,8 @@ async fn feed_and_watch(
     let feed = Feed::new(&source.brokers)?;
     // The contender is at work when the first records have passed it.
     let mut bodies = Bodies::new(job.form, 0)?;
-    let warm = tokio::task::block_in_place(|| feed.run(source, &mut bodies, rate, WARM_UP))?;
+    tokio::task::block_in_place(|| feed.run_until(source, &mut bodies, rate, WARM_UP, &AtomicBool::new(false)))?;
+    let warm = feed.sent();
     drain(received, warm, |_, _| ()).await?;
     // Their receipts are not behind by more than this.
     tokio::time::sleep(Duration::from_millis(100)).await;

@@ -36,7 +36,7 @@ struct Stream {
     source: Source,
     feed: Arc<Feed>,
     stop: Arc<AtomicBool>,
-    feeding: JoinHandle<Result<u64>>,
+    feeding: JoinHandle<Result<()>>,
 }
 
 impl Stream {
