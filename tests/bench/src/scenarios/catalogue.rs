@@ -264,7 +264,10 @@ async fn three_kills(bench: &Bench, results: &mut Results) -> Result<()> {
 }
 
 async fn partitions(bench: &Bench, results: &mut Results) -> Result<()> {
-    let counts: &[u32] = if bench.scale == Scale::Full { &[1, 10, 100] } else { &[1, 10] };
+    let counts: &[u32] = match bench.scale {
+        Scale::Smoke | Scale::Full => &[1, 10, 100],
+        Scale::Quick | Scale::Normal => &[1, 10],
+    };
     results.about = "bytes of 280 B".to_owned();
     for count in counts {
         let records = records(bench.scale, Contender::Bridge) / 2;
@@ -276,14 +279,15 @@ async fn partitions(bench: &Bench, results: &mut Results) -> Result<()> {
 
 async fn sizes(bench: &Bench, results: &mut Results) -> Result<()> {
     let sizes: &[usize] = match bench.scale {
-        Scale::Full => &[100, 1 << 10, 10 << 10, 100 << 10, 1 << 20],
-        _ => &[100, 1 << 10, 10 << 10],
+        Scale::Smoke | Scale::Full => &[100, 1 << 10, 10 << 10, 100 << 10, 1 << 20],
+        Scale::Quick | Scale::Normal => &[100, 1 << 10, 10 << 10],
     };
+    let least = if bench.scale == Scale::Smoke { 50 } else { 1_000 };
     results.about = format!("{PARTITIONS} partitions, bytes as they are");
     for size in sizes {
         // About as many bytes of each.
         let most = records(bench.scale, Contender::Bridge);
-        let records = (most * 280 / *size as u64).clamp(1_000, most);
+        let records = (most * 280 / *size as u64).clamp(least, most);
         let form = Form::Sized(*size);
         let (source, _) = bench.kafka_source(form, PARTITIONS, records).await?;
         variant(bench, results, &source, form, &format!("{size} B")).await?;
@@ -297,7 +301,8 @@ async fn backlog(bench: &Bench, results: &mut Results) -> Result<()> {
     let lengths: &[u64] = match bench.scale {
         Scale::Full => &[1_000_000, 4_000_000, 10_000_000],
         Scale::Normal => &[1_000_000, 4_000_000],
-        Scale::Smoke | Scale::Quick => &[500_000, 2_000_000],
+        Scale::Quick => &[500_000, 2_000_000],
+        Scale::Smoke => &[10_000, 40_000],
     };
     for length in lengths {
         let (source, _) = bench.kafka_source(BYTES, PARTITIONS, *length).await?;
