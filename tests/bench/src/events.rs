@@ -279,8 +279,8 @@ mod tests {
         for (form, bytes) in [
             (Form::Event, 280.0),
             (Form::LargeEvent, 447.0),
-            (Form::ConfluentSame, 260.0),
-            (Form::ConfluentEvolved, 225.0),
+            (Form::ConfluentSame, 248.0),
+            (Form::ConfluentEvolved, 219.0),
         ] {
             let mean = Bodies::new(form, 5).unwrap().mean_bytes();
             assert!((mean - bytes).abs() < 0.02 * bytes, "{form:?}: {mean:.0} B, and not {bytes} B");

@@ -65,13 +65,13 @@ pub(crate) const ALL: [Scenario; 15] = [
     scenario(
         "avro-same",
         "throughput",
-        "Kafka, the events of 280 B as Confluent Avro of 260 B under the contract's own schema",
+        "Kafka, the events of 280 B as Confluent Avro of 248 B under the contract's own schema",
         Kind::Kafka(Form::ConfluentSame),
     ),
     scenario(
         "avro-evolved",
         "throughput",
-        "Kafka, the events of 280 B as Confluent Avro of 225 B under another schema, resolved to the contract",
+        "Kafka, the events of 280 B as Confluent Avro of 219 B under another schema, resolved to the contract",
         Kind::Kafka(Form::ConfluentEvolved),
     ),
     scenario(
