@@ -6,13 +6,13 @@ use std::time::Duration;
 use bridge_tests::Result;
 use futures::StreamExt as _;
 use pulsar::consumer::InitialPosition;
-use pulsar::{Consumer, ConsumerOptions, Pulsar, SubType, TokioExecutor};
+use pulsar::{Consumer, ConsumerOptions, Pulsar, SubType, TokioExecutor, proto};
 
 use crate::events::Mark;
 use crate::target::Target;
 
-/// A target partition without a message for so long is at its end.
-const PATIENCE: Duration = Duration::from_secs(4);
+/// A target partition that gives no message for so long before its end has failed.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Messages that are asked for at once.
 const PERMITS: u32 = 10_000;
 
@@ -86,13 +86,34 @@ pub(crate) async fn consumer(
     Ok(builder.with_options(options).with_batch_size(PERMITS).build().await?)
 }
 
-/// Reads all that the target holds. Nothing must write to it any more.
+/// Where a message lies. The numbers are signed: -1 stands for none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    ledger: i64,
+    entry: i64,
+    in_batch: i32,
+}
+
+fn place(id: &proto::MessageIdData) -> Place {
+    let in_batch = id.batch_index.unwrap_or(-1).max(0);
+    Place { ledger: id.ledger_id as i64, entry: id.entry_id as i64, in_batch }
+}
+
+/// Reads all that the target holds, to the last message that the broker names. Nothing must write to it any more.
 pub(crate) async fn read(pulsar_url: &str, target: &Target, mut ledger: Ledger) -> Result<Ledger> {
     let client: Pulsar<TokioExecutor> = Pulsar::builder(pulsar_url, TokioExecutor).build().await?;
     for partition in 0..target.partitions {
         let mut consumer = consumer(&client, target, partition, "bench-account").await?;
-        while let Ok(Some(message)) = tokio::time::timeout(PATIENCE, consumer.next()).await {
-            ledger.saw(partition, &message?.payload.data);
+        let last = consumer.get_last_message_id().await?;
+        let last = last.first().map(place).filter(|last| last.entry >= 0);
+        let mut at = None;
+        while last.is_some() && at < last {
+            let message = tokio::time::timeout(PATIENCE, consumer.next()).await.map_err(|_| {
+                format!("partition {partition} of the target gives nothing for {PATIENCE:?}: at {at:?} of {last:?}")
+            })?;
+            let message = message.ok_or("the consumer has ended")??;
+            ledger.saw(partition, &message.payload.data);
+            at = Some(place(message.message_id()));
         }
         consumer.close().await?;
     }

@@ -1,6 +1,7 @@
 //! The records that all contenders move. Each carries its source partition, its number there and when it was made, in the
 //! same 36 characters whatever the format: so everything that arrives can be told apart, whoever brought it.
 
+use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use apache_avro::types::Value as Avro;
@@ -45,7 +46,22 @@ impl Mark {
     pub(crate) fn find(body: &[u8]) -> Option<Self> {
         let head = &body[..body.len().min(256)];
         let at = head.windows(Self::PREFIX.len()).position(|window| window == Self::PREFIX)?;
-        let text = std::str::from_utf8(head.get(at + Self::PREFIX.len()..at + Self::LENGTH)?).ok()?;
+        Self::parse(head.get(at..at + Self::LENGTH)?)
+    }
+
+    /// All marks in this text, in their order.
+    pub(crate) fn all(mut text: &[u8]) -> Vec<Self> {
+        let mut marks = Vec::new();
+        while text.len() >= Self::LENGTH {
+            let mark = text.starts_with(Self::PREFIX).then(|| Self::parse(&text[..Self::LENGTH])).flatten();
+            text = &text[if mark.is_some() { Self::LENGTH } else { 1 }..];
+            marks.extend(mark);
+        }
+        marks
+    }
+
+    fn parse(mark: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(mark.strip_prefix(Self::PREFIX)?).ok()?;
         let mut parts = text.split('-');
         let partition = parts.next()?.parse().ok()?;
         let sequence = parts.next()?.parse().ok()?;
@@ -63,9 +79,11 @@ pub(crate) fn now_micros() -> u64 {
 pub(crate) enum Form {
     /// JSON of exactly so many bytes.
     Sized(usize),
-    /// Job-lifecycle events of the portal, as JSON.
+    /// Job-lifecycle events as JSON, of about 280 B: what the contract wants, and a word of payload.
     Event,
-    /// The same under the contract, with a registry's header.
+    /// The portal's own job-lifecycle events, as JSON: about 450 B.
+    LargeEvent,
+    /// [`Form::Event`] under the contract, with a registry's header.
     ConfluentSame,
     /// The same under another schema, which the contract can read: other order, a further field, optional ones missing.
     ConfluentEvolved,
@@ -83,11 +101,14 @@ impl Bodies {
         let events = lifecycle_events();
         let templates = match form {
             Form::Sized(bytes) => sized(&events, bytes),
-            Form::Event => events,
-            Form::ConfluentSame | Form::ConfluentEvolved => confluent(&events, &writer_schema(form)?, schema_id)?,
+            Form::Event => small(&events)?,
+            Form::LargeEvent => events,
+            Form::ConfluentSame | Form::ConfluentEvolved => {
+                confluent(&small(&events)?, &writer_schema(form)?, schema_id)?
+            }
         };
         let mark_at = match form {
-            Form::Sized(_) | Form::Event => MARK_IN_JSON,
+            Form::Sized(_) | Form::Event | Form::LargeEvent => MARK_IN_JSON,
             Form::ConfluentSame | Form::ConfluentEvolved => CONFLUENT_HEADER_BYTES + MARK_IN_AVRO,
         };
         Ok(Self { templates, mark_at })
@@ -119,6 +140,33 @@ fn lifecycle_events() -> Vec<Vec<u8>> {
             events.value().unwrap_or_default().to_vec()
         })
         .collect()
+}
+
+/// The same events with what the contract wants alone: of the payload the job and the first thing that is said of it.
+fn small(events: &[Vec<u8>]) -> Result<Vec<Vec<u8>>> {
+    events.iter().map(|event| small_event(&serde_json::from_slice(event)?)).collect()
+}
+
+fn small_event(event: &Value) -> Result<Vec<u8>> {
+    let said = match event["event_type"].as_str() {
+        Some("job.submitted") => "job_name",
+        Some("job.status.changed") => "new_status",
+        Some("job.completed") => "execution_time_ms",
+        Some("job.failed") => "error_code",
+        _ => "cancelled_by",
+    };
+    let payload = &event["payload"];
+    let (job, said_of_it) = (&payload["job_id"], &payload[said]);
+    if job.is_null() || said_of_it.is_null() {
+        return Err(format!("an event has no payload.job_id or no payload.{said}").into());
+    }
+    let mut text = String::from("{");
+    for name in ["event_id", "event_type", "timestamp", "correlation_id", "user_id"] {
+        // Written by hand: serde_json would sort the members, and the mark stands in the first.
+        write!(text, "\"{name}\":{},", event[name])?;
+    }
+    write!(text, "\"payload\":{{\"job_id\":{job},\"{said}\":{said_of_it}}}}}")?;
+    Ok(text.into_bytes())
 }
 
 /// JSON objects of exactly so many bytes, with the text of events in them.
@@ -206,16 +254,50 @@ mod tests {
     #[test]
     fn a_body_of_any_form_carries_its_mark() {
         let mark = Mark { partition: 7, sequence: 1_234, micros: 1_700_000_000_123_456 };
-        for form in [Form::Sized(100), Form::Sized(280), Form::Event, Form::ConfluentSame, Form::ConfluentEvolved] {
+        for form in [
+            Form::Sized(100),
+            Form::Sized(280),
+            Form::Event,
+            Form::LargeEvent,
+            Form::ConfluentSame,
+            Form::ConfluentEvolved,
+        ] {
             let mut bodies = Bodies::new(form, 5).unwrap();
             let body = bodies.body(mark).to_vec();
             assert_eq!(Mark::find(&body), Some(mark), "{form:?}");
+            assert_eq!(Mark::all(&[body.as_slice(), b"bench", &body].concat()), [mark, mark], "{form:?}");
             if let Form::Sized(bytes) = form {
                 assert_eq!(body.len(), bytes);
             }
-            if matches!(form, Form::Sized(_) | Form::Event) {
+            if matches!(form, Form::Sized(_) | Form::Event | Form::LargeEvent) {
                 serde_json::from_slice::<Value>(&body).unwrap();
             }
+        }
+    }
+    #[test]
+    fn events_are_as_large_as_the_titles_say() {
+        for (form, bytes) in [
+            (Form::Event, 280.0),
+            (Form::LargeEvent, 447.0),
+            (Form::ConfluentSame, 248.0),
+            (Form::ConfluentEvolved, 219.0),
+        ] {
+            let mean = Bodies::new(form, 5).unwrap().mean_bytes();
+            assert!((mean - bytes).abs() < 0.02 * bytes, "{form:?}: {mean:.0} B, and not {bytes} B");
+        }
+    }
+
+    #[test]
+    fn a_small_event_is_what_the_contract_reads() {
+        use bridge_common::record::{Coordinates, SourcePartition};
+        use bridge_common::translate::{Contract, Drift, JsonPlan, OnUnknownField, Scratch};
+        let contract = Contract::parse(&contract().unwrap()).unwrap();
+        let plan = JsonPlan::compile(&contract, OnUnknownField::Count).unwrap();
+        let source = SourcePartition { cluster_id: "c".into(), topic: "t".into(), partition: 0 };
+        let (mut scratch, mut drift) = (Scratch::default(), Drift::new());
+        for body in small(&lifecycle_events()).unwrap() {
+            let coordinates = Coordinates { source: &source, offset: 0 };
+            plan.translate(&mut scratch, &body, &coordinates, &mut Vec::new(), &mut drift).unwrap();
         }
     }
 }

@@ -16,12 +16,24 @@ pub(crate) enum Figure {
     PeakRss,
     /// CPU seconds of all brokers per million records.
     BrokersCpuPerMillion,
-    /// Source stamp to receipt by a consumer, milliseconds.
+    /// Source stamp to receipt, milliseconds.
     P50,
     /// The same.
     P99,
     /// The same.
     P999,
+    /// Source stamp to a consumer of the target, milliseconds.
+    ConsumerP50,
+    /// The same.
+    ConsumerP99,
+    /// The same.
+    ConsumerP999,
+    /// From the source stamp to Kafka's acknowledgement to the producer, milliseconds.
+    StoredP50,
+    /// From the source stamp to the sending of the batch, milliseconds.
+    SentP50,
+    /// From the sending of a batch to its receipt, milliseconds.
+    PublishP50,
     /// From the start of the process to its first message in the target.
     FirstRecord,
     /// From kill -9 and start anew to the first new message in the target.
@@ -32,19 +44,23 @@ pub(crate) enum Figure {
     Doubled,
     /// Records that arrived behind a later one of their partition.
     Reordered,
+    /// From the start after a kill until the lag is what it was before.
+    CaughtUp,
     /// The longest silence after a kill.
     Silent,
     /// CPU of all workers, in percent of one core.
     CpuOfCore,
     /// Size of the binary.
     BinarySize,
+    /// Size of the image.
+    ImageSize,
     /// How long the measured part took.
     Seconds,
 }
 
 impl Figure {
     /// All of them, in the order in which they are shown.
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 24] = [
         Self::Rate,
         Self::CpuPerMillion,
         Self::PeakRss,
@@ -52,14 +68,22 @@ impl Figure {
         Self::P50,
         Self::P99,
         Self::P999,
+        Self::ConsumerP50,
+        Self::ConsumerP99,
+        Self::ConsumerP999,
+        Self::StoredP50,
+        Self::SentP50,
+        Self::PublishP50,
         Self::FirstRecord,
         Self::AfterKill,
+        Self::CaughtUp,
         Self::Lost,
         Self::Doubled,
         Self::Reordered,
         Self::Silent,
         Self::CpuOfCore,
         Self::BinarySize,
+        Self::ImageSize,
         Self::Seconds,
     ];
 
@@ -70,17 +94,25 @@ impl Figure {
             Self::CpuPerMillion => "CPU-s/M",
             Self::PeakRss => "peak RSS, MiB",
             Self::BrokersCpuPerMillion => "brokers' CPU-s/M",
-            Self::P50 => "p50, ms",
-            Self::P99 => "p99, ms",
-            Self::P999 => "p99.9, ms",
+            Self::P50 => "to receipt p50, ms",
+            Self::P99 => "to receipt p99, ms",
+            Self::P999 => "to receipt p99.9, ms",
+            Self::ConsumerP50 => "to consumer p50, ms",
+            Self::ConsumerP99 => "to consumer p99, ms",
+            Self::ConsumerP999 => "to consumer p99.9, ms",
+            Self::StoredP50 => "to Kafka's ack p50, ms",
+            Self::SentP50 => "to sent p50, ms",
+            Self::PublishP50 => "sent to receipt p50, ms",
             Self::FirstRecord => "start to first, s",
             Self::AfterKill => "kill to first new, s",
+            Self::CaughtUp => "start to caught up, s",
             Self::Lost => "lost",
             Self::Doubled => "doubled",
             Self::Reordered => "reordered",
             Self::Silent => "silent at most, s",
             Self::CpuOfCore => "CPU of a core, %",
             Self::BinarySize => "stripped, MB",
+            Self::ImageSize => "image, MB",
             Self::Seconds => "took, s",
         }
     }
@@ -90,7 +122,7 @@ impl Figure {
         match self {
             Self::Rate | Self::Lost | Self::Doubled | Self::Reordered => thousands(value),
             Self::PeakRss => format!("{value:.0}"),
-            Self::CpuOfCore | Self::BinarySize | Self::Seconds => format!("{value:.1}"),
+            Self::CpuOfCore | Self::BinarySize | Self::ImageSize | Self::Seconds => format!("{value:.1}"),
             _ => format!("{value:.2}"),
         }
     }

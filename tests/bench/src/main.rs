@@ -5,8 +5,10 @@ mod account;
 mod contenders;
 mod events;
 mod figures;
+mod interrupt;
 mod load;
 mod process;
+mod relay;
 mod report;
 mod results;
 mod scenarios;
@@ -14,12 +16,13 @@ mod target;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::time::Duration;
 
 use bridge_tests::Result;
-use bridge_tests::stack::{Stack, repository};
+use bridge_tests::stack::{Stack, repository, unique};
 use clap::{Parser, Subcommand};
 
-use contenders::{Contender, Ground, plain_loop, readers};
+use contenders::{Contender, Ground};
 use scenarios::catalogue::{self, Scenario};
 use scenarios::{Bench, Scale};
 
@@ -42,9 +45,6 @@ enum Verb {
     },
     /// Show the scenarios
     List,
-    /// Be a contender that is not a program of its own
-    #[command(subcommand)]
-    Worker(WorkerVerb),
 }
 
 #[derive(clap::Args)]
@@ -64,38 +64,32 @@ struct RunArguments {
     /// The directory of the released binaries
     #[arg(long)]
     binaries: PathBuf,
+    /// The program of the plain loops and readers
+    #[arg(long)]
+    own_contenders: PathBuf,
     /// The directory of Pulsar IO's archives
     #[arg(long)]
     pulsar_io: Option<PathBuf>,
+    /// The directory of the jars of RabbitMQ's PerfTest
+    #[arg(long)]
+    perf_test: Option<PathBuf>,
+    /// A file with the name of an image and its size in bytes on each line
+    #[arg(long)]
+    image_sizes: Option<PathBuf>,
     /// Where the results go
     #[arg(long)]
     out: PathBuf,
 }
 
-#[derive(Subcommand)]
-enum WorkerVerb {
-    /// From Kafka into Pulsar as an able user writes it
-    PlainLoop { brokers: String, topic: String, group: String, pulsar: String, target: String, form: String },
-    /// Read a Kafka topic
-    ReadKafka { brokers: String, topic: String, partitions: i32, records: u64 },
-    /// Read a RabbitMQ queue
-    ReadRabbit { url: String, queue: String, kind: String, records: u64 },
-}
-
 #[tokio::main]
 async fn main() -> ExitCode {
     let done = match Arguments::parse().verb {
-        // What has been started ends with us: a worker is killed when it is dropped.
-        Verb::Run(arguments) => tokio::select! {
-            done = run(arguments) => done,
-            () = interrupted() => Err("interrupted".into()),
-        },
+        Verb::Run(arguments) => run_until_asked(arguments).await,
         Verb::Report { out } => report::write(&out),
         Verb::List => {
             catalogue::ALL.iter().for_each(|scenario| tell(format_args!("{:<14} {}", scenario.name, scenario.group)));
             Ok(())
         }
-        Verb::Worker(worker) => work(worker).await,
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -106,50 +100,59 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Ctrl-C, or whoever else asks for the end.
-async fn interrupted() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()), signal(SignalKind::hangup()))
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-        _ = hangup.recv() => {}
-    }
-}
-
 /// Tells how far it is. Nobody may be listening any more, which is no reason to leave workers behind.
 pub(crate) fn tell(what: impl std::fmt::Display) {
     use std::io::Write as _;
     let _ = writeln!(std::io::stdout(), "{what}");
 }
 
-async fn work(verb: WorkerVerb) -> Result<()> {
-    match verb {
-        WorkerVerb::PlainLoop { brokers, topic, group, pulsar, target, form } => {
-            plain_loop::run(&brokers, &topic, &group, &pulsar, &target, &form).await
-        }
-        WorkerVerb::ReadKafka { brokers, topic, partitions, records } => {
-            tokio::task::block_in_place(|| readers::read_kafka(&brokers, &topic, partitions, records))
-        }
-        WorkerVerb::ReadRabbit { url, queue, kind, records } => {
-            readers::read_rabbit(&url, &queue, &kind, records).await
+/// How long what was interrupted may take to end by itself.
+const ENDING: Duration = Duration::from_secs(10);
+
+/// Measures on a task of its own: what blocks in it (loading, feeding) does not keep us from hearing that it is to end.
+async fn run_until_asked(arguments: RunArguments) -> Result<()> {
+    let out = arguments.out.clone();
+    let mut running = tokio::spawn(run(arguments));
+    tokio::select! {
+        done = &mut running => return done?,
+        () = interrupt::asked() => {}
+    }
+    tell("interrupted: what was started is stopped; what was measured is kept");
+    // Dropped at its next await: its workers are killed, servers of its own stopped.
+    running.abort();
+    let _ = tokio::time::timeout(ENDING, running).await;
+    report::write(&out)?;
+    Err("interrupted".into())
+}
+
+/// The directory of this run alone, for configurations and logs. Those of runs that have ended are removed.
+fn directory() -> Result<PathBuf> {
+    let all = repository().join("target/bench");
+    std::fs::create_dir_all(&all)?;
+    for entry in std::fs::read_dir(&all)?.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let pid = name.strip_prefix("run-").and_then(|rest| rest.split('-').next()).unwrap_or_default();
+        if !pid.is_empty() && !Path::new("/proc").join(pid).exists() {
+            let _ = std::fs::remove_dir_all(entry.path());
         }
     }
+    let directory = all.join(unique("run"));
+    std::fs::create_dir_all(&directory)?;
+    Ok(directory)
 }
 
 async fn run(arguments: RunArguments) -> Result<()> {
     let chosen = choose(&arguments.only)?;
     std::fs::create_dir_all(&arguments.out)?;
-    let directory = repository().join("target/bench");
-    // Logs and configurations of the run before.
-    let _ = std::fs::remove_dir_all(&directory);
-    std::fs::create_dir_all(&directory)?;
     let stack = Stack::up_with(&servers(&chosen))?;
-    let ground = Ground { stack, binaries: arguments.binaries, pulsar_io: arguments.pulsar_io, directory };
+    let ground = Ground {
+        stack,
+        binaries: arguments.binaries,
+        own_contenders: arguments.own_contenders,
+        pulsar_io: arguments.pulsar_io,
+        perf_test: arguments.perf_test,
+        directory: directory()?,
+    };
     let rounds = arguments.rounds.unwrap_or(match arguments.scale {
         Scale::Smoke | Scale::Quick => 1,
         Scale::Normal | Scale::Full => 3,
@@ -161,6 +164,7 @@ async fn run(arguments: RunArguments) -> Result<()> {
         rounds,
         contenders: arguments.contenders,
         out: arguments.out,
+        image_sizes: arguments.image_sizes,
     };
     let mut failed = 0;
     for (at, scenario) in chosen.iter().enumerate() {
@@ -168,9 +172,9 @@ async fn run(arguments: RunArguments) -> Result<()> {
         match scenario.run(&bench).await {
             Ok(results) => {
                 failed += results.failures();
-                results.write(&bench.out)?;
             }
             Err(error) => {
+                interrupt::check()?;
                 failed += 1;
                 tell(format_args!("    FAILED: {error}"));
             }

@@ -84,22 +84,22 @@ impl Results {
         self.entries.iter().map(|entry| entry.failures.len()).sum()
     }
 
-    /// Writes the scenario's file; contenders of an earlier run that had no turn in this one stay, where it was of the same
+    /// Writes the scenario's file, after every run, so that none is in vain; contenders of an earlier run that had no turn in this one stay, where it was of the same
     /// commit and setting: what stands in one table was measured alike.
-    pub(crate) fn write(mut self, directory: &Path) -> Result<()> {
+    pub(crate) fn write(&self, directory: &Path) -> Result<()> {
         let path = directory.join(&self.scenario).with_extension("json");
+        let mut all = self.clone();
         if let Ok(earlier) = read_file(&path)
             && earlier.scale == self.scale
             && earlier.about == self.about
             && earlier.commit == self.commit
             && earlier.journal_sync == self.journal_sync
         {
-            let is_new = |entry: &Entry| !self.entries.iter().any(|own| own.contender == entry.contender);
-            let kept: Vec<_> = earlier.entries.into_iter().filter(is_new).collect();
-            self.entries.extend(kept);
+            let has_no_turn = |entry: &Entry| !self.entries.iter().any(|own| own.contender == entry.contender);
+            all.entries.extend(earlier.entries.into_iter().filter(has_no_turn));
         }
-        self.entries.sort_by_key(|entry| entry.contender);
-        Ok(std::fs::write(path, serde_json::to_string_pretty(&self)?)?)
+        all.entries.sort_by_key(|entry| entry.contender);
+        Ok(std::fs::write(path, serde_json::to_string_pretty(&all)?)?)
     }
 }
 

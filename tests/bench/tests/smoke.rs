@@ -1,5 +1,6 @@
 //! The benchmark itself, on a few thousand records: every kind of run ends with its figures, and the account adds up.
-//! `tests/run` runs it; by hand: `cargo test -p bridge-bench --test smoke -- --ignored --nocapture`. Budget: 60 s.
+//! `tests/run` runs it; by hand: `cargo build -p bench-contenders && cargo test -p bridge-bench --test smoke -- --ignored
+//! --nocapture`. Budget: 90 s.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -21,22 +22,45 @@ fn rows(directory: &Path, scenario: &str) -> Vec<(String, Value)> {
 #[test]
 #[ignore = "needs real brokers"]
 fn a_few_thousand_records_pass_every_contender_and_are_accounted_for() {
+    let program = Path::new(env!("CARGO_BIN_EXE_bridge-bench"));
     let out = repository().join("target").join(unique("bench-smoke"));
-    let status = Command::new(env!("CARGO_BIN_EXE_bridge-bench"))
-        .args(["run", "--scale", "smoke", "--only", "kafka-bytes,kills", "--contenders", "bridge,plain-loop,read-only"])
+    let status = Command::new(program)
+        .args([
+            "run",
+            "--scale",
+            "smoke",
+            "--only",
+            "kafka-bytes,json-to-avro,latency,kills",
+            "--contenders",
+            "bridge,plain-loop,read-only",
+        ])
         .arg("--binaries")
         .arg(binaries().unwrap())
+        .arg("--own-contenders")
+        .arg(program.with_file_name("bench-contenders"))
         .arg("--out")
         .arg(&out)
         .status()
         .unwrap();
     assert!(status.success(), "a run failed: {status}");
 
-    let speeds = rows(&out, "kafka-bytes");
-    assert_eq!(speeds.iter().map(|(who, _)| who.as_str()).collect::<Vec<_>>(), ["bridge", "plain-loop", "read-only"]);
-    for (who, row) in &speeds {
-        assert!(row["rate"].as_f64().is_some_and(|rate| rate > 0.0), "{who}: {row}");
-        assert!(row["peak_rss"].as_f64().is_some_and(|rss| rss > 1.0), "{who}: {row}");
+    for scenario in ["kafka-bytes", "json-to-avro"] {
+        let speeds = rows(&out, scenario);
+        let who: Vec<_> = speeds.iter().map(|(who, _)| who.as_str()).collect();
+        assert_eq!(who, ["bridge", "plain-loop", "read-only"]);
+        for (who, row) in &speeds {
+            assert!(row["rate"].as_f64().is_some_and(|rate| rate > 0.0), "{who}: {row}");
+            assert!(row["peak_rss"].as_f64().is_some_and(|rss| rss > 1.0), "{who}: {row}");
+        }
+    }
+    let late = rows(&out, "latency");
+    assert_eq!(late.len(), 3, "{late:?}");
+    for (who, row) in late.iter().filter(|(who, _)| who != "read-only") {
+        let millis = |figure: &str| row[figure].as_f64().unwrap_or_else(|| panic!("{who} has no {figure}: {row}"));
+        assert!(millis("sent_p50") > 0.0 && millis("publish_p50") > 0.0, "{who}: {row}");
+        assert!(millis("p50") >= millis("sent_p50"), "a receipt comes behind the sending, {who}: {row}");
+        assert!(millis("p50") <= millis("p99") && millis("p99") <= millis("p999"), "{who}: {row}");
+        assert!(millis("consumer_p50") > 0.0, "{who}: {row}");
     }
     let kills = rows(&out, "kills");
     assert_eq!(kills.len(), 1, "at this scale our bridge alone is killed");

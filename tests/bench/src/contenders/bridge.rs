@@ -58,11 +58,11 @@ fn configuration(job: &Job, ground: &Ground) -> Result<String> {
     let stack = &ground.stack;
     let stream = stream(job);
     let mut text = format!("[stream]\nname = \"{stream}\"\n[http]\nlisten = \"127.0.0.1:0\"\n");
-    let (url, admin_url) = (stack.pulsar(), stack.pulsar_admin());
+    let (url, admin_url) = (&job.pulsar, stack.pulsar_admin());
     write!(text, "[pulsar]\nurl = \"{url}\"\nadmin_url = \"{admin_url}\"\n")?;
     let format = match job.form {
         Form::Sized(_) => "bytes",
-        Form::Event => "json",
+        Form::Event | Form::LargeEvent => "json",
         Form::ConfluentSame | Form::ConfluentEvolved => "confluent-avro",
     };
     if format == "confluent-avro" {

@@ -1,9 +1,8 @@
 //! Who is measured. Each gets the same job and becomes a process.
 
 pub(crate) mod bridge;
-pub(crate) mod plain_loop;
-pub(crate) mod pulsar_io;
-pub(crate) mod readers;
+pub(crate) mod own;
+pub(crate) mod peers;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -32,14 +31,23 @@ pub(crate) enum Contender {
     PulsarIoOnce,
     /// A limit: reads the source, and does nothing with it.
     ReadOnly,
+    /// The same limit by RabbitMQ's own load generator.
+    PerfTest,
     /// A limit: Pulsar's own load generator, reading nothing.
     WriteOnly,
 }
 
 impl Contender {
     /// All of them, in the order in which they are shown.
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Bridge, Self::PlainLoop, Self::PulsarIo, Self::PulsarIoOnce, Self::ReadOnly, Self::WriteOnly];
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Bridge,
+        Self::PlainLoop,
+        Self::PulsarIo,
+        Self::PulsarIoOnce,
+        Self::ReadOnly,
+        Self::PerfTest,
+        Self::WriteOnly,
+    ];
 
     /// Its name on the command line and in the results.
     pub(crate) fn name(self) -> &'static str {
@@ -49,6 +57,7 @@ impl Contender {
             Self::PulsarIo => "pulsar-io",
             Self::PulsarIoOnce => "pulsar-io-once",
             Self::ReadOnly => "read-only",
+            Self::PerfTest => "perf-test",
             Self::WriteOnly => "write-only",
         }
     }
@@ -57,10 +66,11 @@ impl Contender {
     pub(crate) fn title(self) -> &'static str {
         match self {
             Self::Bridge => "our bridge, exactly once",
-            Self::PlainLoop => "plain loop (rdkafka, pulsar crate)",
-            Self::PulsarIo => "Pulsar IO 4.0.8, at least once",
-            Self::PulsarIoOnce => "Pulsar IO 4.0.8, effectively once",
-            Self::ReadOnly => "limit: reading only",
+            Self::PlainLoop => "plain loop (rdkafka or lapin, pulsar crate), at least once",
+            Self::PulsarIo => "Pulsar IO, at least once",
+            Self::PulsarIoOnce => "Pulsar IO, effectively once",
+            Self::ReadOnly => "limit: reading only, as our bridge reads",
+            Self::PerfTest => "limit: RabbitMQ PerfTest, reading only",
             Self::WriteOnly => "limit: pulsar-perf, writing only",
         }
     }
@@ -111,6 +121,8 @@ pub(crate) struct Job {
     pub(crate) form: Form,
     /// How many there are to be moved.
     pub(crate) records: u64,
+    /// Pulsar's address, or that of a relay before it.
+    pub(crate) pulsar: String,
     /// Where they go.
     pub(crate) target: Target,
     /// Further settings of our bridge.
@@ -124,8 +136,12 @@ pub(crate) struct Ground {
     pub(crate) stack: Stack,
     /// The released binaries.
     pub(crate) binaries: PathBuf,
+    /// The program of the contenders that are written for the benchmark.
+    pub(crate) own_contenders: PathBuf,
     /// Where the archives of Pulsar IO are.
     pub(crate) pulsar_io: Option<PathBuf>,
+    /// Where the jars of RabbitMQ's PerfTest are.
+    pub(crate) perf_test: Option<PathBuf>,
     /// Where configurations and logs are written.
     pub(crate) directory: PathBuf,
 }
@@ -135,13 +151,14 @@ impl Contender {
     pub(crate) async fn prepare(self, job: &Job, ground: &Ground) -> Result<Command> {
         match self {
             Self::Bridge => bridge::prepare(job, ground),
-            Self::ReadOnly => readers::command(job, ground),
+            Self::ReadOnly => own::reader(job, ground),
+            Self::PerfTest => peers::perf_test(job, ground),
             _ => {
                 job.target.create(self == Self::PulsarIoOnce).await?;
                 match self {
-                    Self::PlainLoop => plain_loop::command(job, ground),
-                    Self::WriteOnly => pulsar_io::perf_command(job, ground),
-                    _ => pulsar_io::command(job, ground, self == Self::PulsarIoOnce),
+                    Self::PlainLoop => own::plain_loop(job, ground),
+                    Self::WriteOnly => peers::pulsar_perf(job, ground),
+                    _ => peers::pulsar_io(job, ground, self == Self::PulsarIoOnce),
                 }
             }
         }
@@ -151,11 +168,14 @@ impl Contender {
     pub(crate) fn can(self, job: &Job) -> bool {
         let is_kafka = matches!(job.origin, Origin::Kafka { .. });
         match self {
-            Self::Bridge | Self::ReadOnly => true,
-            Self::PlainLoop => is_kafka,
-            Self::PulsarIo | Self::PulsarIoOnce => {
-                matches!(job.form, Form::Sized(_) | Form::ConfluentSame) || !is_kafka
-            }
+            Self::Bridge | Self::PlainLoop | Self::ReadOnly => true,
+            // Over AMQP it tells a stream no offset, and would wait for what comes next.
+            Self::PerfTest => matches!(job.origin, Origin::Rabbit { kind, .. } if kind != QueueKind::Stream),
+            Self::PulsarIo | Self::PulsarIoOnce => match job.origin {
+                Origin::Kafka { .. } => matches!(job.form, Form::Sized(_) | Form::ConfluentSame),
+                // It knows no stream offsets either.
+                Origin::Rabbit { kind, .. } => kind != QueueKind::Stream,
+            },
             Self::WriteOnly => is_kafka && matches!(job.form, Form::Sized(_)),
         }
     }

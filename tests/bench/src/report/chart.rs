@@ -57,7 +57,7 @@ fn color(contender: Contender) -> &'static str {
         Contender::Bridge => "#1b7f5c",
         Contender::PlainLoop => "#c98a1b",
         Contender::PulsarIo | Contender::PulsarIoOnce => "#b0413e",
-        Contender::ReadOnly | Contender::WriteOnly => "#9aa5b1",
+        Contender::ReadOnly | Contender::PerfTest | Contender::WriteOnly => "#9aa5b1",
     }
 }
 

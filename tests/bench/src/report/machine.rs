@@ -1,7 +1,9 @@
 //! On what it was measured.
 
 use std::fs::read_to_string;
-use std::process::Command;
+use std::process::{Command, Stdio};
+
+use bridge_tests::stack::repository;
 
 /// Machine, system and versions, as a line or two.
 pub(crate) fn describe() -> String {
@@ -15,10 +17,20 @@ pub(crate) fn describe() -> String {
     let java = first_line("java", &["-version"]);
     let rabbitmq = first_line("dpkg-query", &["--showformat", "${Version}", "--show", "rabbitmq-server"]);
     format!(
-        "{cores} cores of {model}, {gib:.0} GiB, Linux {}; brokers and contenders share it. Kafka 4.1.1, Pulsar 4.0.8 (standalone), \
+        "{cores} cores of {model}, {gib:.0} GiB, Linux {}; brokers and contenders share it. Kafka {}, Pulsar {} (standalone), \
          RabbitMQ {rabbitmq}; {rustc}; {java}.\n",
-        kernel.trim()
+        kernel.trim(),
+        version_of("kafka"),
+        version_of("pulsar"),
     )
+}
+
+/// The version of a server, which its directory is named by.
+fn version_of(server: &str) -> String {
+    let mut stack = Command::new(repository().join("deploy/local/stack"));
+    let home = stack.args(["home", server]).stdin(Stdio::null()).stderr(Stdio::null()).output();
+    let home = home.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default();
+    home.rsplit_once('-').map_or_else(|| "unknown".to_owned(), |(_, version)| version.to_owned())
 }
 
 fn field(text: &str, name: &str) -> Option<String> {

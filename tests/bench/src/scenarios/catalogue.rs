@@ -3,11 +3,12 @@
 use bridge_tests::Result;
 use bridge_tests::rabbit::QueueKind;
 
-use super::{Bench, Scale, fleet, kills, latency, rabbit, throughput};
+use super::{Bench, Scale, fleet, kills, latency, rabbit, starts, throughput};
 use crate::contenders::Contender;
 use crate::contenders::bridge::binary;
 use crate::events::Form;
 use crate::figures::{Figure, Row};
+use crate::load::Source;
 use crate::results::Results;
 
 /// Partitions of the topics whose throughput is measured.
@@ -57,43 +58,44 @@ const fn scenario(name: &'static str, group: &'static str, title: &'static str, 
 }
 
 /// All of them, in the order in which they run.
-pub(crate) const ALL: [Scenario; 14] = [
+pub(crate) const ALL: [Scenario; 15] = [
     scenario("kafka-bytes", "throughput", "Kafka, bytes as they are, 280 B", Kind::Kafka(BYTES)),
-    scenario("json-to-avro", "throughput", "Kafka, JSON to the Avro contract", Kind::Kafka(Form::Event)),
+    scenario("json-to-avro", "throughput", "Kafka, JSON of 280 B to the Avro contract", Kind::Kafka(Form::Event)),
+    scenario("json-large", "throughput", "Kafka, JSON of 447 B to the Avro contract", Kind::Kafka(Form::LargeEvent)),
     scenario(
         "avro-same",
         "throughput",
-        "Kafka, Confluent Avro under the contract's own schema",
+        "Kafka, the events of 280 B as Confluent Avro of 248 B under the contract's own schema",
         Kind::Kafka(Form::ConfluentSame),
     ),
     scenario(
         "avro-evolved",
         "throughput",
-        "Kafka, Confluent Avro under another schema, resolved to the contract",
+        "Kafka, the events of 280 B as Confluent Avro of 219 B under another schema, resolved to the contract",
         Kind::Kafka(Form::ConfluentEvolved),
     ),
     scenario(
         "rabbit-quorum",
         "rabbitmq",
-        "RabbitMQ, quorum queue, JSON to the Avro contract",
+        "RabbitMQ, quorum queue, JSON of 280 B to the Avro contract (Pulsar IO copies the bytes)",
         Kind::Rabbit(QueueKind::Quorum),
     ),
     scenario(
         "rabbit-stream",
         "rabbitmq",
-        "RabbitMQ, stream, JSON to the Avro contract",
+        "RabbitMQ, stream, JSON of 280 B to the Avro contract",
         Kind::Rabbit(QueueKind::Stream),
     ),
     scenario(
         "latency",
         "latency",
-        "Latency at steady rates, from the record's making to a consumer of the target",
+        "Latency at steady rates, from the source's timestamp to the receipt and to a consumer of the target",
         Kind::Latency,
     ),
     scenario(
         "start",
         "start",
-        "From the start, and from kill -9 in a steady stream, to the first message",
+        "From the start to the first message, from kill -9 to the first new one, from a start on a backlog to its end",
         Kind::Start,
     ),
     scenario("kills", "kills", "Three times kill -9 in mid-run: what became of the records", Kind::Kills),
@@ -101,7 +103,7 @@ pub(crate) const ALL: [Scenario; 14] = [
     scenario("sizes", "growth", "Growth with the size of a record", Kind::Sizes),
     scenario("backlog", "growth", "A long backlog: memory stays flat", Kind::Backlog),
     scenario("fleet", "fleet", "Five bridges together, a thousand events a second each", Kind::Fleet),
-    scenario("binaries", "binaries", "Size of the binaries", Kind::Binaries),
+    scenario("binaries", "binaries", "Size of the binaries and images", Kind::Binaries),
 ];
 
 impl Scenario {
@@ -132,7 +134,7 @@ impl Scenario {
                     "each with its own Kafka topic as the portal has it, JSON to Avro; all processes together"
                         .to_owned();
                 let outcome = fleet::run(bench).await;
-                bench.note(&mut results, Contender::Bridge, "", outcome);
+                bench.note(&mut results, Contender::Bridge, "", outcome)?;
             }
             Kind::Binaries => binaries(bench, &mut results)?,
         }
@@ -143,7 +145,7 @@ impl Scenario {
 /// How many records a contender is given, so that it works for several seconds.
 fn records(scale: Scale, contender: Contender) -> u64 {
     let (smoke, quick, normal) = match contender {
-        Contender::Bridge | Contender::ReadOnly => (20_000, 2_000_000, 4_000_000),
+        Contender::Bridge | Contender::ReadOnly | Contender::PerfTest => (20_000, 2_000_000, 4_000_000),
         Contender::WriteOnly => (20_000, 1_000_000, 3_000_000),
         Contender::PlainLoop => (20_000, 400_000, 1_000_000),
         Contender::PulsarIo | Contender::PulsarIoOnce => (20_000, 150_000, 300_000),
@@ -163,7 +165,7 @@ async fn kafka(bench: &Bench, results: &mut Results, form: Form) -> Result<()> {
             let job = bench.job(&source, form, records(bench.scale, contender));
             if contender != Contender::PulsarIoOnce && contender.can(&job) {
                 let outcome = throughput::run(bench, contender, &job).await;
-                bench.note(results, contender, "", outcome);
+                bench.note(results, contender, "", outcome)?;
             }
         }
     }
@@ -178,11 +180,11 @@ async fn queue(bench: &Bench, results: &mut Results, kind: QueueKind) -> Result<
     };
     results.about = format!("{records} persistent messages that wait in one queue, 1 target partition");
     for round in 0..bench.rounds {
-        for contender in bench.order(&[Contender::Bridge, Contender::PulsarIo, Contender::ReadOnly], round) {
-            // Pulsar's source knows no stream offsets.
-            if kind != QueueKind::Stream || contender != Contender::PulsarIo {
-                let outcome = rabbit::run(bench, contender, kind, records).await;
-                bench.note(results, contender, "", outcome);
+        for contender in bench.order(&Contender::ALL, round) {
+            let job = rabbit::job(bench, kind, records);
+            if contender != Contender::PulsarIoOnce && contender.can(&job) {
+                let outcome = rabbit::run(bench, contender, &job).await;
+                bench.note(results, contender, "", outcome)?;
             }
         }
     }
@@ -192,21 +194,24 @@ async fn queue(bench: &Bench, results: &mut Results, kind: QueueKind) -> Result<
 async fn rates(bench: &Bench, results: &mut Results) -> Result<()> {
     let rates: &[u64] = match bench.scale {
         Scale::Smoke => &[500],
-        Scale::Quick | Scale::Normal => &[1_000, 10_000],
-        Scale::Full => &[1_000, 10_000, 100_000],
+        Scale::Quick => &[1_000, 10_000],
+        Scale::Normal | Scale::Full => &[1_000, 10_000, 100_000],
     };
-    results.about =
-        format!("{PARTITIONS} partitions, JSON to the Avro contract (Pulsar IO, which cannot: bytes of 280 B)");
+    results.about = format!(
+        "{PARTITIONS} partitions, JSON of 280 B to the Avro contract (Pulsar IO, which cannot: bytes of 280 B); reading only: to \
+         a consumer of the source"
+    );
+    let among = [Contender::Bridge, Contender::PlainLoop, Contender::PulsarIo, Contender::ReadOnly];
     for round in 0..bench.rounds {
         for rate in rates {
-            for contender in bench.order(&[Contender::Bridge, Contender::PlainLoop, Contender::PulsarIo], round) {
+            for contender in bench.order(&among, round) {
                 // Above what it can, it would only fall behind.
                 if contender == Contender::PulsarIo && *rate > 10_000 {
                     continue;
                 }
                 let form = if contender == Contender::PulsarIo { BYTES } else { Form::Event };
                 let outcome = latency::run(bench, contender, form, PARTITIONS, *rate).await;
-                bench.note(results, contender, &format!("{rate}/s"), outcome);
+                bench.note(results, contender, &format!("{rate}/s"), outcome)?;
             }
         }
     }
@@ -214,14 +219,19 @@ async fn rates(bench: &Bench, results: &mut Results) -> Result<()> {
 }
 
 async fn starts(bench: &Bench, results: &mut Results) -> Result<()> {
-    results.about =
-        format!("{PARTITIONS} partitions, 1000/s, bytes of 280 B; our bridge is a static member of its group");
+    results.about = format!(
+        "{PARTITIONS} partitions, bytes of 280 B, {}/s; the backlog is of {} s at {}/s, which goes on; our bridge is a static \
+         member of its group, the others are as they are",
+        starts::RATE,
+        starts::DEAD.as_secs(),
+        starts::BACKLOG_RATE
+    );
     for round in 0..bench.rounds.max(2) {
         for contender in bench.order(&[Contender::Bridge, Contender::PlainLoop, Contender::PulsarIo], round) {
             // Its 45 s of silence are told once.
             if contender == Contender::Bridge || (round == 0 && bench.scale >= Scale::Normal) {
-                let outcome = kills::start(bench, contender, BYTES, PARTITIONS).await;
-                bench.note(results, contender, "", outcome);
+                let outcome = starts::run(bench, contender, BYTES, PARTITIONS).await;
+                bench.note(results, contender, "", outcome)?;
             }
         }
     }
@@ -247,36 +257,40 @@ async fn three_kills(bench: &Bench, results: &mut Results) -> Result<()> {
             let mut job = bench.job(&source, BYTES, records);
             kills::static_member(&mut job);
             let outcome = kills::run(bench, contender, &job).await;
-            bench.note(results, contender, &format!("{records} records"), outcome);
+            bench.note(results, contender, &format!("{records} records"), outcome)?;
         }
     }
     Ok(())
 }
 
 async fn partitions(bench: &Bench, results: &mut Results) -> Result<()> {
-    let counts: &[u32] = if bench.scale == Scale::Full { &[1, 10, 100] } else { &[1, 10] };
+    let counts: &[u32] = match bench.scale {
+        Scale::Smoke | Scale::Full => &[1, 10, 100],
+        Scale::Quick | Scale::Normal => &[1, 10],
+    };
     results.about = "bytes of 280 B".to_owned();
     for count in counts {
         let records = records(bench.scale, Contender::Bridge) / 2;
         let (source, _) = bench.kafka_source(BYTES, *count, records).await?;
-        variant(bench, results, &source, BYTES, &format!("{count} partitions")).await;
+        variant(bench, results, &source, BYTES, &format!("{count} partitions")).await?;
     }
     Ok(())
 }
 
 async fn sizes(bench: &Bench, results: &mut Results) -> Result<()> {
     let sizes: &[usize] = match bench.scale {
-        Scale::Full => &[100, 1 << 10, 10 << 10, 100 << 10, 1 << 20],
-        _ => &[100, 1 << 10, 10 << 10],
+        Scale::Smoke | Scale::Full => &[100, 1 << 10, 10 << 10, 100 << 10, 1 << 20],
+        Scale::Quick | Scale::Normal => &[100, 1 << 10, 10 << 10],
     };
+    let least = if bench.scale == Scale::Smoke { 50 } else { 1_000 };
     results.about = format!("{PARTITIONS} partitions, bytes as they are");
     for size in sizes {
         // About as many bytes of each.
         let most = records(bench.scale, Contender::Bridge);
-        let records = (most * 280 / *size as u64).clamp(1_000, most);
+        let records = (most * 280 / *size as u64).clamp(least, most);
         let form = Form::Sized(*size);
         let (source, _) = bench.kafka_source(form, PARTITIONS, records).await?;
-        variant(bench, results, &source, form, &format!("{size} B")).await;
+        variant(bench, results, &source, form, &format!("{size} B")).await?;
     }
     Ok(())
 }
@@ -287,29 +301,40 @@ async fn backlog(bench: &Bench, results: &mut Results) -> Result<()> {
     let lengths: &[u64] = match bench.scale {
         Scale::Full => &[1_000_000, 4_000_000, 10_000_000],
         Scale::Normal => &[1_000_000, 4_000_000],
-        Scale::Smoke | Scale::Quick => &[500_000, 2_000_000],
+        Scale::Quick => &[500_000, 2_000_000],
+        Scale::Smoke => &[10_000, 40_000],
     };
     for length in lengths {
         let (source, _) = bench.kafka_source(BYTES, PARTITIONS, *length).await?;
-        variant(bench, results, &source, BYTES, &format!("{length} records")).await;
+        variant(bench, results, &source, BYTES, &format!("{length} records")).await?;
     }
     Ok(())
 }
 
 /// Our bridge once through this source.
-async fn variant(bench: &Bench, results: &mut Results, source: &crate::load::Source, form: Form, label: &str) {
+async fn variant(bench: &Bench, results: &mut Results, source: &Source, form: Form, label: &str) -> Result<()> {
     for _ in 0..bench.rounds {
         let job = bench.job(source, form, source.records);
         let outcome = throughput::run(bench, Contender::Bridge, &job).await;
-        bench.note(results, Contender::Bridge, label, outcome);
+        bench.note(results, Contender::Bridge, label, outcome)?;
     }
+    Ok(())
 }
 
 fn binaries(bench: &Bench, results: &mut Results) -> Result<()> {
-    results.about = "as `cargo build --release -p` makes them".to_owned();
+    results.about =
+        "binaries as `cargo build --release -p` makes them; images where `--image-sizes` tells them".to_owned();
     for name in ["job-lifecycle-bridge", "notifications-bridge", "broker-metrics-bridge"] {
         let bytes = std::fs::metadata(binary(&bench.ground, name)?)?.len();
-        bench.note(results, Contender::Bridge, name, Ok(Row::from([(Figure::BinarySize, bytes as f64 / 1e6)])));
+        bench.note(results, Contender::Bridge, name, Ok(Row::from([(Figure::BinarySize, bytes as f64 / 1e6)])))?;
+    }
+    let Some(file) = &bench.image_sizes else { return Ok(()) };
+    for line in std::fs::read_to_string(file)?.lines().filter(|line| !line.trim().is_empty()) {
+        let wrong = || format!("{}: '{line}' is no name and size in bytes", file.display());
+        let (name, bytes) = line.trim().split_once(char::is_whitespace).ok_or_else(wrong)?;
+        let bytes: f64 = bytes.trim().parse().map_err(|_| wrong())?;
+        let label = format!("image {name}");
+        bench.note(results, Contender::Bridge, &label, Ok(Row::from([(Figure::ImageSize, bytes / 1e6)])))?;
     }
     Ok(())
 }

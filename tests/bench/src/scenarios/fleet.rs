@@ -61,12 +61,15 @@ async fn measure(bench: &Bench, members: &mut [Member]) -> Outcome {
     let (before, at) = (sum(members), Instant::now());
     tokio::time::sleep(time).await;
     let (after, seconds) = (sum(members), at.elapsed().as_secs_f64());
-    let mut fed = 0;
-    for feed in feeds {
-        fed += tokio::task::block_in_place(|| feed.stop())?.acknowledged;
+    for (feed, member) in feeds.into_iter().zip(members.iter()) {
+        let report = tokio::task::block_in_place(|| feed.stop())?;
+        let rate = report.acknowledged as f64 / report.took.as_secs_f64();
+        bench.say(format!("{}: fed with {rate:.0} events/s", member.stream));
+        if rate < 0.95 * RATE as f64 {
+            return Err(format!("{} was fed with {rate:.0} events/s only, of {RATE}", member.stream).into());
+        }
     }
     let cpu = after.cpu_seconds - before.cpu_seconds;
-    bench.say(format!("{fed} events acknowledged in all"));
     Ok(Row::from([
         (Figure::CpuOfCore, cpu / seconds * 100.0),
         (Figure::PeakRss, after.peak_rss_bytes as f64 / f64::from(1 << 20)),

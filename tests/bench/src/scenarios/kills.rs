@@ -1,26 +1,21 @@
 //! What a kill costs: how long nothing arrives, and what is lost, doubled and reordered in the end.
 
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bridge_tests::Result;
-use bridge_tests::generator::{create_topic, delete_topic};
-use bridge_tests::stack::unique;
 
 use super::throughput::wait_for;
 use super::{Bench, Outcome};
 use crate::account::{self, Ledger};
 use crate::contenders::{Contender, Job, Origin};
-use crate::events::Bodies;
 use crate::figures::{Figure, Row};
-use crate::load::{Feed, Source};
 use crate::process::Worker;
 
 /// How many times a contender is killed in mid-run.
 const KILLS: u64 = 3;
-const ASKED: Duration = Duration::from_millis(4);
+/// How often the broker is asked.
+pub(crate) const ASKED: Duration = Duration::from_millis(4);
 /// When nothing came for so long after a kill, all that the dead process had sent has come.
 const AFTERMATH: Duration = Duration::from_millis(50);
 /// So long after a kill a contender that still moves nothing has failed.
@@ -68,7 +63,7 @@ async fn three_kills(bench: &Bench, contender: Contender, job: &Job) -> Outcome 
 }
 
 /// SIGKILL, a new process at once, and how long it took from the kill until something new arrived.
-async fn kill_and_start(
+pub(crate) async fn kill_and_start(
     job: &Job,
     mut worker: Worker,
     command: &mut Command,
@@ -109,39 +104,4 @@ async fn until_still(job: &Job, worker: &mut Worker) {
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-}
-
-/// From the start to the first message, and from a kill in a steady stream to the first new one.
-pub(crate) async fn start(bench: &Bench, contender: Contender, form: crate::events::Form, partitions: u32) -> Outcome {
-    const RATE: u64 = 1_000;
-    let name = unique("bench-start");
-    let brokers = bench.ground.stack.kafka();
-    create_topic(brokers, &name, partitions as i32).await?;
-    let source = Source { brokers: brokers.to_owned(), topic: name.clone(), partitions, records: 0 };
-    let mut job = bench.job(&source, form, 0);
-    static_member(&mut job);
-    let stop = Arc::new(AtomicBool::new(false));
-    let feeding = {
-        let (source, stop, mut bodies) = (source.clone(), Arc::clone(&stop), Bodies::new(form, 0)?);
-        let feed = Feed::new(brokers)?;
-        tokio::task::spawn_blocking(move || feed.run_until(&source, &mut bodies, RATE, Duration::from_secs(300), &stop))
-    };
-    let outcome = start_and_kill(bench, contender, &job).await;
-    stop.store(true, Ordering::Relaxed);
-    feeding.await??;
-    job.target.delete().await;
-    delete_topic(brokers, &name).await?;
-    outcome
-}
-
-async fn start_and_kill(bench: &Bench, contender: Contender, job: &Job) -> Outcome {
-    let mut command = contender.prepare(job, &bench.ground).await?;
-    let log = bench.log(job, contender);
-    let mut worker = Worker::start(&mut command, &log)?;
-    let first = wait_for(job, &mut worker, 1, ASKED).await?;
-    let first_record = worker.started.elapsed();
-    wait_for(job, &mut worker, first + 3_000, ASKED).await?;
-    let (worker, silence) = kill_and_start(job, worker, &mut command, &log).await?;
-    worker.stop(Duration::from_secs(20))?;
-    Ok(Row::from([(Figure::FirstRecord, first_record.as_secs_f64()), (Figure::AfterKill, silence.as_secs_f64())]))
 }

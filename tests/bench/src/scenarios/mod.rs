@@ -6,6 +6,7 @@ mod fleet;
 mod kills;
 mod latency;
 mod rabbit;
+mod starts;
 mod throughput;
 
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ use bridge_tests::stack::unique;
 use crate::contenders::{Contender, Ground, Job, Origin};
 use crate::events::{Bodies, Form, writer_schema};
 use crate::figures::Row;
+use crate::interrupt;
 use crate::load::Source;
 use crate::results::{Entry, Results};
 use crate::target::Target;
@@ -51,6 +53,8 @@ pub(crate) struct Bench {
     pub(crate) contenders: Vec<Contender>,
     /// Where the results go.
     pub(crate) out: PathBuf,
+    /// A file with the sizes of images.
+    pub(crate) image_sizes: Option<PathBuf>,
 }
 
 impl Bench {
@@ -69,12 +73,13 @@ impl Bench {
         let name = match form {
             Form::Sized(bytes) => format!("bytes-{bytes}"),
             Form::Event => "json".to_owned(),
+            Form::LargeEvent => "json-large".to_owned(),
             Form::ConfluentSame => "confluent-same".to_owned(),
             Form::ConfluentEvolved => "confluent-evolved".to_owned(),
         };
         let topic = format!("bench-{name}-{partitions}-{records}");
         let schema_id = match form {
-            Form::Sized(_) | Form::Event => 0,
+            Form::Sized(_) | Form::Event | Form::LargeEvent => 0,
             Form::ConfluentSame | Form::ConfluentEvolved => self.register(&name, form).await?,
         };
         let mut bodies = Bodies::new(form, schema_id)?;
@@ -95,6 +100,7 @@ impl Bench {
     pub(crate) fn job(&self, source: &Source, form: Form, records: u64) -> Job {
         let name = unique("bench");
         Job {
+            pulsar: self.ground.stack.pulsar().to_owned(),
             target: Target::new(self.ground.stack.pulsar_admin(), &name, source.partitions),
             origin: Origin::Kafka { topic: source.topic.clone(), partitions: source.partitions },
             name,
@@ -113,8 +119,15 @@ impl Bench {
         chosen
     }
 
-    /// Notes a run, and shows it.
-    pub(crate) fn note(&self, results: &mut Results, contender: Contender, label: &str, outcome: Outcome) {
+    /// Notes a run, shows it, and writes it down. Fails where the benchmark is to end.
+    pub(crate) fn note(
+        &self,
+        results: &mut Results,
+        contender: Contender,
+        label: &str,
+        outcome: Outcome,
+    ) -> Result<()> {
+        interrupt::check()?;
         match &outcome {
             Ok(row) => {
                 let shown: Vec<_> =
@@ -124,5 +137,6 @@ impl Bench {
             Err(error) => self.say(format!("{contender:<14} {label} FAILED: {error}")),
         }
         results.add(Entry::key(contender, label), outcome);
+        results.write(&self.out)
     }
 }

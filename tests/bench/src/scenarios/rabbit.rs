@@ -18,21 +18,26 @@ use crate::target::Target;
 /// Messages whose confirms are awaited at most.
 const UNCONFIRMED: usize = 4_000;
 
-/// A full queue, and a contender that is started on it.
-pub(crate) async fn run(bench: &Bench, contender: Contender, kind: QueueKind, records: u64) -> Outcome {
+/// A job from a queue of its own, of JSON events.
+pub(crate) fn job(bench: &Bench, kind: QueueKind, records: u64) -> Job {
     let name = unique("bench-rabbit");
-    let queue = format!("{name}-queue");
-    fill(bench.ground.stack.rabbitmq(), &queue, kind, records).await?;
-    let job = Job {
+    Job {
+        pulsar: bench.ground.stack.pulsar().to_owned(),
         target: Target::new(bench.ground.stack.pulsar_admin(), &name, 1),
-        origin: Origin::Rabbit { queue: queue.clone(), kind },
+        origin: Origin::Rabbit { queue: format!("{name}-queue"), kind },
         name,
         form: Form::Event,
         records,
         settings: Vec::new(),
-    };
-    let outcome = throughput::run(bench, contender, &job).await;
-    bench.ground.stack.rabbit().delete_queue(&queue).await?;
+    }
+}
+
+/// A full queue, and a contender that is started on it.
+pub(crate) async fn run(bench: &Bench, contender: Contender, job: &Job) -> Outcome {
+    let Origin::Rabbit { queue, kind } = &job.origin else { return Err("only for RabbitMQ".into()) };
+    fill(bench.ground.stack.rabbitmq(), queue, *kind, job.records).await?;
+    let outcome = throughput::run(bench, contender, job).await;
+    bench.ground.stack.rabbit().delete_queue(queue).await?;
     outcome
 }
 
@@ -51,6 +56,7 @@ async fn fill(url: &str, queue: &str, kind: QueueKind, records: u64) -> Result<(
     let properties = BasicProperties::default().with_content_type("application/json".into()).with_delivery_mode(2);
     let mut confirms = FuturesUnordered::new();
     for number in 0..records {
+        crate::interrupt::check()?;
         let body = bodies.body(mark(number, 1, now_micros()));
         let options = BasicPublishOptions::default();
         let confirm = channel.basic_publish("".into(), queue.into(), options, body, properties.clone()).await?;

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use bridge_tests::Result;
 
 use super::{Bench, Outcome};
-use crate::contenders::readers::Finished;
+use crate::contenders::own::Finished;
 use crate::contenders::{Contender, Job};
 use crate::figures::{Figure, Row};
-use crate::process::{Worker, cpu_seconds_of};
+use crate::process::{Usage, Worker, cpu_seconds_of};
 
 /// How often the broker is asked before the first message, and then.
 const ASKED_FIRST: Duration = Duration::from_millis(5);
@@ -24,7 +24,7 @@ const READING_AT_MOST: Duration = Duration::from_secs(600);
 /// that takes seconds to start is no slower for it.
 pub(crate) async fn run(bench: &Bench, contender: Contender, job: &Job) -> Outcome {
     let outcome = match contender {
-        Contender::ReadOnly => read(bench, job).await,
+        Contender::ReadOnly | Contender::PerfTest => read(bench, contender, job).await,
         _ => mirror(bench, contender, job).await,
     };
     job.target.delete().await;
@@ -87,18 +87,23 @@ pub(crate) async fn wait_for(job: &Job, worker: &mut Worker, records: u64, every
 }
 
 /// A reader measures itself, from its first record to its last.
-async fn read(bench: &Bench, job: &Job) -> Outcome {
+async fn read(bench: &Bench, contender: Contender, job: &Job) -> Outcome {
     let brokers = cpu_seconds_of(&bench.brokers);
-    let mut command = Contender::ReadOnly.prepare(job, &bench.ground).await?;
-    let mut worker = Worker::start(&mut command, &bench.log(job, Contender::ReadOnly))?;
+    let mut command = contender.prepare(job, &bench.ground).await?;
+    let mut worker = Worker::start(&mut command, &bench.log(job, contender))?;
+    let mut used = worker.usage();
     let ended = tokio::time::timeout(READING_AT_MOST, async {
         while worker.has_ended().is_none() {
+            used = Some(worker.usage()).filter(|now| now.peak_rss_bytes > 0).unwrap_or(used);
             tokio::time::sleep(ASKED_THEN).await;
         }
     });
     ended.await.map_err(|_| format!("the reader has not ended after {READING_AT_MOST:?}"))?;
     let log = worker.log();
-    let finished = log.lines().rev().find_map(|line| serde_json::from_str::<Finished>(line).ok());
+    let finished = match contender {
+        Contender::PerfTest => told_by_perf_test(&log, job.records, used),
+        _ => log.lines().rev().find_map(|line| serde_json::from_str::<Finished>(line).ok()),
+    };
     let finished = finished.ok_or_else(|| format!("the reader failed\n{}", worker.log_tail()))?;
     let millions = finished.records as f64 / 1e6;
     Ok(Row::from([
@@ -108,4 +113,30 @@ async fn read(bench: &Bench, job: &Job) -> Outcome {
         (Figure::BrokersCpuPerMillion, (cpu_seconds_of(&bench.brokers) - brokers) / millions),
         (Figure::Seconds, finished.seconds),
     ]))
+}
+
+/// What PerfTest says in the end is a rate. Its CPU time is that of the whole process, the start of its machine included.
+fn told_by_perf_test(log: &str, records: u64, used: Usage) -> Option<Finished> {
+    let rate = log.lines().rev().find_map(|line| line.split_once("receiving rate avg: "))?.1;
+    let rate: f64 = rate.split_whitespace().next()?.parse().ok()?;
+    Some(Finished {
+        records,
+        seconds: records as f64 / rate,
+        cpu_seconds: used.cpu_seconds,
+        peak_rss_bytes: used.peak_rss_bytes,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rate_of_perf_test_is_its_last_average() {
+        let log = "id: test-1, sending rate avg: 0 msg/s\nid: test-1, receiving rate avg: 50000 msg/s\n";
+        let used = Usage { cpu_seconds: 3.0, peak_rss_bytes: 1 };
+        let told = told_by_perf_test(log, 100_000, used).unwrap();
+        assert_eq!((told.records, told.seconds, told.cpu_seconds), (100_000, 2.0, 3.0));
+        assert!(told_by_perf_test("it has failed", 1, used).is_none());
+    }
 }

@@ -1,4 +1,4 @@
-//! What comes with Pulsar: its sources for Kafka and RabbitMQ, run as its tools run them, and its load generator.
+//! What comes with Pulsar and RabbitMQ: Pulsar's sources, run as its tools run them, and the load generators of both.
 
 use std::process::Command;
 
@@ -10,7 +10,7 @@ use crate::events::{Bodies, Form};
 use crate::load::mark;
 
 /// `pulsar-admin sources localrun` for this job, with the connector's defaults but for LZ4, which all contenders have.
-pub(crate) fn command(job: &Job, ground: &Ground, once: bool) -> Result<Command> {
+pub(crate) fn pulsar_io(job: &Job, ground: &Ground, once: bool) -> Result<Command> {
     let archives = ground.pulsar_io.as_ref().ok_or("Pulsar IO's archives are not there: see --pulsar-io")?;
     let (archive, configs) = match &job.origin {
         Origin::Kafka { topic, .. } => ("pulsar-io-kafka.nar", kafka(job, ground, topic)),
@@ -33,7 +33,7 @@ pub(crate) fn command(job: &Job, ground: &Ground, once: bool) -> Result<Command>
     std::fs::write(&file, config.to_string())?;
     let mut command = tool(ground, "pulsar-admin")?;
     command.args(["--admin-url", ground.stack.pulsar_admin()]).args(["sources", "localrun", "--source-config-file"]);
-    command.arg(file).args(["--broker-service-url", ground.stack.pulsar()]);
+    command.arg(file).args(["--broker-service-url", &job.pulsar]);
     Ok(command)
 }
 
@@ -64,7 +64,7 @@ fn rabbit(ground: &Ground, queue: &str) -> Result<serde_json::Value> {
 }
 
 /// `pulsar-perf produce` of as many messages as the job has records, with LZ4, our batches, and bodies as the contenders'.
-pub(crate) fn perf_command(job: &Job, ground: &Ground) -> Result<Command> {
+pub(crate) fn pulsar_perf(job: &Job, ground: &Ground) -> Result<Command> {
     let mut bodies = Bodies::new(job.form, 0)?;
     let mut payloads = Vec::new();
     for number in 0..2_000 {
@@ -75,20 +75,25 @@ pub(crate) fn perf_command(job: &Job, ground: &Ground) -> Result<Command> {
     std::fs::write(&file, payloads)?;
     let mut command = tool(ground, "pulsar-perf")?;
     let records = job.records.to_string();
-    command.args([
-        "produce",
-        "--service-url",
-        ground.stack.pulsar(),
-        "--rate",
-        "100000000",
-        "--num-messages",
-        &records,
-    ]);
+    command.args(["produce", "--service-url", &job.pulsar, "--rate", "100000000", "--num-messages", &records]);
     command.args(["--max-outstanding", "100000", "--max-outstanding-across-partitions", "400000", "-z", "LZ4"]);
     command.args(["-bm", "100000", "-bb", "524288", "-b", "10", "--payload-delimiter", "\\n", "--payload-file"]);
     command.arg(file).arg(&job.target.topic);
     // The memory that the tool gives itself is for a laptop.
     command.env("PULSAR_MEM", "-Xmx1g -XX:MaxDirectMemorySize=1g");
+    Ok(command)
+}
+
+/// RabbitMQ's PerfTest as a consumer alone, with our kind of prefetch and acknowledgements, until it has read so many. It tells
+/// its rate every second, and in the end on the average.
+pub(crate) fn perf_test(job: &Job, ground: &Ground) -> Result<Command> {
+    let Origin::Rabbit { queue, .. } = &job.origin else { return Err("PerfTest reads RabbitMQ".into()) };
+    let jars = ground.perf_test.as_ref().ok_or("PerfTest's jars are not there: see --perf-test")?;
+    let mut command = Command::new("java");
+    command.args(["-Xmx512m", "-cp", &format!("{}/*", jars.display()), "com.rabbitmq.perf.PerfTest"]);
+    command.args(["--uri", ground.stack.rabbitmq(), "--producers", "0", "--consumers", "1", "--predeclared"]);
+    command.args(["--queue", queue, "--qos", "10000", "--multi-ack-every", "500"]);
+    command.args(["--cmessages", &job.records.to_string()]).current_dir(&ground.directory);
     Ok(command)
 }
 
