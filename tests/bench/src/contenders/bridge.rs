@@ -18,12 +18,10 @@ pub(crate) fn prepare(job: &Job, ground: &Ground) -> Result<Command> {
     std::fs::copy(repository().join("config/default.toml"), directory.join("default.toml"))?;
     std::fs::write(directory.join("contract.avsc"), contract()?)?;
     std::fs::write(directory.join(stream).with_extension("toml"), configuration(job, ground)?)?;
-    let output = Command::new(binary(ground, "bridgectl")?)
-        .args(["setup", stream, "--config"])
-        .arg(&directory)
-        .envs(job.settings.iter().cloned())
-        .stdin(Stdio::null())
-        .output()?;
+    let mut setup = Command::new(binary(ground, "bridgectl")?);
+    setup.args(["setup", stream, "--config"]).arg(&directory).envs(job.settings.iter().cloned()).stdin(Stdio::null());
+    // The relay that it may reach Pulsar by is a task of this runtime.
+    let output = tokio::task::block_in_place(|| setup.output())?;
     if !output.status.success() {
         let said = [output.stdout, output.stderr].concat();
         return Err(format!("bridgectl setup: {}\n{}", output.status, String::from_utf8_lossy(&said)).into());
