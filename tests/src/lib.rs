@@ -4,6 +4,7 @@
 
 mod assess;
 pub mod bridge;
+pub mod browser;
 pub mod checker;
 mod event_text;
 pub mod events;
@@ -18,6 +19,7 @@ pub mod kafka_cluster;
 pub mod oracle;
 pub mod parity;
 mod payloads;
+pub mod prometheus;
 pub mod proxy;
 pub mod rabbit;
 mod rabbit_sink;

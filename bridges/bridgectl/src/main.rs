@@ -9,6 +9,7 @@ mod completions;
 mod control;
 mod dead_letters;
 mod examples;
+mod html;
 mod rabbitmq;
 mod reference;
 mod replay;
