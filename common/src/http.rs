@@ -98,6 +98,7 @@ fn text(status: StatusCode, body: impl Into<String>) -> Response {
 }
 
 async fn metrics(State(api): State<Api>) -> Response {
+    api.metrics.ready(api.board.readyz(Instant::now(), api.stall).is_ok());
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], api.metrics.render()).into_response()
 }
 

@@ -19,6 +19,7 @@ pub mod pipeline;
 pub mod fuzzing;
 
 pub mod admin;
+pub mod certificates;
 pub mod check;
 pub mod cli;
 pub mod config;

@@ -130,6 +130,13 @@ impl Bridge {
         Ok(sum_of_metric(&text, name))
     }
 
+    /// The same, of the series that have this label alone: `cause="source-gap"`.
+    pub async fn metric_with(&self, name: &str, label: &str) -> Result<f64> {
+        let (_, text) = self.get("/metrics").await?;
+        let lines: String = text.lines().filter(|line| line.contains(label)).map(|line| format!("{line}\n")).collect();
+        Ok(sum_of_metric(&lines, name))
+    }
+
     /// What it holds of the machine's memory now.
     pub fn resident_bytes(&self) -> Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process_id()?))?;

@@ -5,6 +5,7 @@
 mod assess;
 pub mod avro_scene;
 pub mod bridge;
+pub mod browser;
 pub mod checker;
 pub mod container;
 mod event_text;
@@ -21,6 +22,7 @@ pub mod operator;
 pub mod oracle;
 pub mod parity;
 mod payloads;
+pub mod prometheus;
 pub mod proxy;
 pub mod rabbit;
 mod rabbit_sink;

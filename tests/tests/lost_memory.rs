@@ -260,12 +260,14 @@ async fn deduplication_that_is_turned_off_holds_the_bridge_until_it_is_on_again(
         })
         .await?;
         scenario.say("the bridge holds");
+        assert_eq!(bridge.metric("stream_bridge_target_deduplicates").await?, 0.0);
         let held = bridge.metric("stream_bridge_records_published_total").await?;
         assert_eq!(bridge.get("/livez").await?.0, 200);
         tokio::time::sleep(seconds(1)).await;
         assert_eq!(bridge.metric("stream_bridge_records_published_total").await?, held, "something was published");
         admin.set_topic_deduplication(&scenario.target, true).await?;
         bridge.ready(seconds(60)).await?;
+        assert_eq!(bridge.metric("stream_bridge_target_deduplicates").await?, 1.0);
         tokio::task::block_in_place(|| generator.stop())?;
         scenario.settled(vec![bridge]).await?;
         scenario.holds(900).await.map(drop)

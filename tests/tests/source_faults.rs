@@ -39,6 +39,11 @@ async fn clean_end(mut bridge: Bridge) -> Result<()> {
     Ok(())
 }
 
+/// How many partitions are stopped by this cause: an alert of its own goes by it.
+async fn stopped_by(bridge: &Bridge, cause: &str) -> Result<f64> {
+    bridge.metric_with("stream_bridge_partition_stop_cause", &format!("cause=\"{cause}\"")).await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs real brokers: tests/run"]
 async fn a_recreated_source_topic_stops_the_partitions_until_a_generation_is_set() -> Result<()> {
@@ -53,12 +58,14 @@ async fn a_recreated_source_topic_stops_the_partitions_until_a_generation_is_set
         feed(&scenario, 500, 39)?;
         let bridge = Bridge::start(&scenario.settings())?;
         stopped(&bridge, "but the source ends at").await?;
+        assert!(stopped_by(&bridge, "source-went-back").await? >= 1.0);
         scenario.say("recreated while down, with fewer records: stopped");
         clean_end(bridge).await?;
 
         feed(&scenario, 6_000, 40)?;
         let bridge = Bridge::start(&scenario.settings())?;
         stopped(&bridge, "when it was mirrored, and is stamped").await?;
+        assert!(stopped_by(&bridge, "source-went-back").await? >= 1.0);
         stopped(&bridge, "set source.<name>.generation to start a new sequence").await?;
         scenario.say("the same, grown again: stopped");
         clean_end(bridge).await?;
@@ -154,6 +161,7 @@ async fn records_purged_while_the_bridge_is_stalled_are_named_and_can_be_passed_
         let offsets = purge(&scenario, 100).await?;
         proxy.stall(false);
         stopped(&bridge, "are gone from the source").await?;
+        assert!(stopped_by(&bridge, "source-gap").await? >= 1.0);
         scenario.say("stopped");
         let positions: Vec<i64> = partitions(&bridge)
             .await?

@@ -15,7 +15,8 @@ pub(crate) const STATUS: &str = "\
 Examples:
   bridgectl status
   bridgectl status --watch
-  bridgectl status job-lifecycle --json";
+  bridgectl status job-lifecycle --json
+  bridgectl status --html fleet.html";
 
 pub(crate) const PAUSE: &str = "\
 Examples:

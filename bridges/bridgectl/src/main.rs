@@ -11,6 +11,7 @@ mod control;
 mod dead_letters;
 mod examples;
 mod held;
+mod html;
 mod rabbitmq;
 mod reference;
 mod replay;

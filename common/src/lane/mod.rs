@@ -69,7 +69,7 @@ pub use fault::Fault;
 pub use key_hash::KeyHash;
 pub use offsets::OffsetSet;
 pub use partition::{Partition, PhaseName};
-pub use reasons::{Evidence, LastKnown, NotOpened, Note, SendFailure, Stop, Why};
+pub use reasons::{Evidence, LastKnown, NotOpened, Note, SendFailure, Stop, StopCause, Why};
 pub use routing::{PartitionBy, Route, Routing};
 pub use session::{Admit, Place};
 pub use setup::{Limits, Numbering, Reach, Setup};

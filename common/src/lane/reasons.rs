@@ -138,6 +138,55 @@ pub enum Stop {
     },
 }
 
+/// The kinds of [`Stop`], by the names that metrics have them under.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopCause {
+    /// The checkpoint has vanished, is behind, or is of a newer version.
+    Checkpoint,
+    /// The target refuses the producer.
+    Refused,
+    /// Records were gone from the source before they were read.
+    Gap,
+    /// The source ends before the position, or holds other records below it.
+    WentBack,
+    /// Anything else of the source.
+    Source,
+    /// Too many dead letters at once.
+    DeadLetters,
+}
+
+impl StopCause {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Checkpoint, Self::Refused, Self::Gap, Self::WentBack, Self::Source, Self::DeadLetters];
+
+    /// The cause's name, as in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Checkpoint => "checkpoint",
+            Self::Refused => "refused",
+            Self::Gap => "source-gap",
+            Self::WentBack => "source-went-back",
+            Self::Source => "source",
+            Self::DeadLetters => "dead-letters",
+        }
+    }
+}
+
+impl Stop {
+    /// Its kind. Of what the source has said only the source knows more.
+    pub fn cause(&self) -> StopCause {
+        match self {
+            Self::CheckpointVanished { .. } | Self::CheckpointBehind { .. } | Self::CheckpointVersion { .. } => {
+                StopCause::Checkpoint
+            }
+            Self::Refused(_) => StopCause::Refused,
+            Self::Source(_) => StopCause::Source,
+            Self::DeadLetterBurst { .. } => StopCause::DeadLetters,
+        }
+    }
+}
+
 /// What tells of an earlier life of a partition that has no checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Evidence {

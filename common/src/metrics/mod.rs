@@ -61,6 +61,9 @@ impl Metrics {
         let inner = Inner { stream, start_unix_seconds, recorder, handle, histograms, shared: Mutex::default() };
         let metrics = Self { inner: Arc::new(inner) };
         metrics.gauge(BUILD_INFO, &[("version", version)]).set(1.0);
+        // What alerts watch is there from the first scrape on.
+        metrics.gauge(READY, &[]).set(0.0);
+        metrics.reconnected(0);
         metrics
     }
 
@@ -69,9 +72,31 @@ impl Metrics {
         PartitionMetrics::new(self, source, topic, partition)
     }
 
-    /// A connection to `server` (`kafka`, `pulsar`) was made again.
-    pub fn reconnected(&self, server: &'static str) {
-        self.counter(RECONNECTS, &[("server", server)]).increment(1);
+    /// So many connections to brokers of the target were made again since the start.
+    pub fn reconnected(&self, times: u64) {
+        self.counter(RECONNECTS, &[("server", "pulsar")]).absolute(times);
+    }
+
+    /// What `/readyz` says.
+    pub fn ready(&self, is_ready: bool) {
+        self.gauge(READY, &[]).set(f64::from(u8::from(is_ready)));
+    }
+
+    /// Whether every topic that is written to deduplicates.
+    pub fn target_deduplicates(&self, does: bool) {
+        self.gauge(DEDUPLICATES, &[]).set(f64::from(u8::from(does)));
+    }
+
+    /// What is batched or in flight, of what may be.
+    pub fn memory(&self, held_bytes: usize, budget_bytes: usize) {
+        self.gauge(MEMORY_HELD, &[]).set(held_bytes as f64);
+        self.gauge(MEMORY_BUDGET, &[]).set(budget_bytes as f64);
+    }
+
+    /// When a certificate is valid no more, in seconds since the epoch: towards `server` (`kafka`, `pulsar`, `rabbitmq`,
+    /// `registry`), `kind` being `client`, `authority`, or `server` for the one that the server itself has shown.
+    pub fn certificate_ends(&self, server: &'static str, kind: &'static str, unix_seconds: i64) {
+        self.gauge(CERTIFICATE_EXPIRY, &[("server", server), ("certificate", kind)]).set(unix_seconds as f64);
     }
 
     /// A field that the contract does not know was met `times` times. `field` is its path, never its value.

@@ -89,6 +89,12 @@ pub const SUPPRESSED: Metric = counter(
     Unit::Count,
     "Records that were not sent since they were seen in the target: after restarts and takeovers.",
 );
+/// Of those, records whose event came by another source.
+pub const TWINS: Metric = counter(
+    "stream_bridge_records_twins_total",
+    Unit::Count,
+    "Of the suppressed records, those whose event came before, mostly by another source (dedupe.key).",
+);
 /// Records sent by a repair lane.
 pub const REPAIRED: Metric = counter(
     "stream_bridge_records_repaired_total",
@@ -137,6 +143,12 @@ pub const PARTITION_STATE: Metric = gauge(
     Unit::Count,
     "1 for the state that the source partition is in, 0 for all others.",
 );
+/// Why a partition is stopped.
+pub const STOP_CAUSE: Metric = gauge(
+    "stream_bridge_partition_stop_cause",
+    Unit::Count,
+    "1 for the cause that the source partition is stopped by, 0 for all others, and for all while it is not stopped.",
+);
 /// The position.
 pub const POSITION: Metric = gauge(
     "stream_bridge_position_offset",
@@ -159,13 +171,43 @@ pub const REOPENED: Metric = counter(
     "How often the opening protocol ran again after an unknown outcome or a lost connection.",
 );
 /// Connections made again.
-pub const RECONNECTS: Metric =
-    counter("stream_bridge_reconnects_total", Unit::Count, "Connections that were made again, by server.");
+pub const RECONNECTS: Metric = counter(
+    "stream_bridge_reconnects_total",
+    Unit::Count,
+    "Connections to a broker of the target that were made again after they were lost.",
+);
 /// Fields that the contract does not know.
 pub const DRIFT: Metric = counter(
     "stream_bridge_contract_drift_total",
     Unit::Count,
     "Occurrences of JSON fields that the contract does not know, by field; from the 51st field on as \"other\".",
+);
+/// Whether the bridge does what it is for.
+pub const READY: Metric =
+    gauge("stream_bridge_ready", Unit::Count, "1 while /readyz says that the bridge does what it is for, 0 otherwise.");
+/// Whether the target deduplicates.
+pub const DEDUPLICATES: Metric = gauge(
+    "stream_bridge_target_deduplicates",
+    Unit::Count,
+    "1 while every topic that is written to deduplicates, 0 while one does not; absent where that is not asked.",
+);
+/// What may be held at once.
+pub const MEMORY_BUDGET: Metric = gauge(
+    "stream_bridge_memory_budget_bytes",
+    Unit::Bytes,
+    "Bytes of records that may be batched or in flight at once: half of limits.memory_mib.",
+);
+/// What is held.
+pub const MEMORY_HELD: Metric = gauge(
+    "stream_bridge_memory_held_bytes",
+    Unit::Bytes,
+    "Bytes of records that are batched or in flight; at the budget nothing more is read.",
+);
+/// When certificates end.
+pub const CERTIFICATE_EXPIRY: Metric = gauge(
+    "stream_bridge_certificate_expiry_timestamp_seconds",
+    Unit::Seconds,
+    "When the certificate that ends first is valid no more, in seconds since the epoch, by server and kind of certificate.",
 );
 /// What runs.
 pub const BUILD_INFO: Metric =
@@ -189,6 +231,7 @@ pub const ALL: &[Metric] = &[
     PUBLISHED,
     PUBLISHED_BYTES,
     SUPPRESSED,
+    TWINS,
     REPAIRED,
     GAP_OFFSETS,
     DEAD_LETTERED,
@@ -198,12 +241,18 @@ pub const ALL: &[Metric] = &[
     PUBLISH_SECONDS,
     IN_FLIGHT_BYTES,
     PARTITION_STATE,
+    STOP_CAUSE,
     POSITION,
     SOURCE_END,
     LAST_RECEIPT,
     REOPENED,
     RECONNECTS,
     DRIFT,
+    READY,
+    DEDUPLICATES,
+    MEMORY_BUDGET,
+    MEMORY_HELD,
+    CERTIFICATE_EXPIRY,
     BUILD_INFO,
 ];
 

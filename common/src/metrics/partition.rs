@@ -6,6 +6,7 @@ use std::time::Duration;
 use metrics::{Counter, Gauge, Histogram};
 
 use super::*;
+use crate::lane::StopCause;
 use crate::status::PartitionState;
 
 /// The handles of one source partition, looked up once. Its series vanish from `/metrics` when the last clone is
@@ -22,6 +23,8 @@ pub struct PartitionMetrics {
     pub published_bytes: Counter,
     /// [`SUPPRESSED`]
     pub suppressed: Counter,
+    /// [`TWINS`]
+    pub twins: Counter,
     /// [`REPAIRED`]
     pub repaired: Counter,
     /// [`GAP_OFFSETS`]
@@ -43,6 +46,7 @@ pub struct PartitionMetrics {
     end_to_end: Histogram,
     publish: Histogram,
     states: [(PartitionState, Gauge); PartitionState::ALL.len()],
+    causes: [(StopCause, Gauge); StopCause::ALL.len()],
     shown: Arc<Shown>,
 }
 
@@ -63,6 +67,10 @@ impl PartitionMetrics {
             let with_state: Vec<_> = borrowed.iter().copied().chain([("state", state.name())]).collect();
             (state, metrics.gauge(PARTITION_STATE, &with_state))
         };
+        let cause = |cause: StopCause| {
+            let with_cause: Vec<_> = borrowed.iter().copied().chain([("cause", cause.name())]).collect();
+            (cause, metrics.gauge(STOP_CAUSE, &with_cause))
+        };
         let rendered = format!("source=\"{source}\",topic=\"{topic}\",partition=\"{partition}\"");
         *metrics.lock().partitions.entry(rendered.clone()).or_default() += 1;
         Self {
@@ -71,6 +79,7 @@ impl PartitionMetrics {
             published: counter(PUBLISHED),
             published_bytes: counter(PUBLISHED_BYTES),
             suppressed: counter(SUPPRESSED),
+            twins: counter(TWINS),
             repaired: counter(REPAIRED),
             gap_offsets: counter(GAP_OFFSETS),
             reopened: counter(REOPENED),
@@ -83,6 +92,7 @@ impl PartitionMetrics {
             end_to_end: metrics.histogram(END_TO_END_SECONDS, &borrowed),
             publish: metrics.histogram(PUBLISH_SECONDS, &borrowed),
             states: PartitionState::ALL.map(state),
+            causes: StopCause::ALL.map(cause),
             shown: Arc::new(Shown { metrics: metrics.clone(), labels, rendered }),
         }
     }
@@ -111,6 +121,13 @@ impl PartitionMetrics {
     pub fn state(&self, now: PartitionState) {
         for (state, gauge) in &self.states {
             gauge.set(if *state == now { 1.0 } else { 0.0 });
+        }
+    }
+
+    /// What the partition is stopped by; `None` while it is not.
+    pub fn stopped_by(&self, now: Option<StopCause>) {
+        for (cause, gauge) in &self.causes {
+            gauge.set(if Some(*cause) == now { 1.0 } else { 0.0 });
         }
     }
 }

@@ -2,6 +2,7 @@ use metrics::Unit;
 use std::time::Duration;
 
 use super::*;
+use crate::lane::StopCause;
 use crate::status::PartitionState;
 
 fn value(text: &str, series: &str) -> Option<f64> {
@@ -38,7 +39,11 @@ fn everything_renders_with_help_type_and_labels() {
     partition.confirmed(30, 4);
     partition.confirmed(-20, 1);
     partition.batch_published(Duration::from_millis(3));
-    metrics.reconnected("pulsar");
+    partition.stopped_by(Some(StopCause::WentBack));
+    metrics.reconnected(2);
+    metrics.target_deduplicates(true);
+    metrics.memory(3, 16);
+    metrics.certificate_ends("pulsar", "server", 1_900_000_000);
     metrics.drifted("payload.colour", 2);
     let text = metrics.render();
     for metric in ALL.iter().chain(PROCESS) {
@@ -51,6 +56,15 @@ fn everything_renders_with_help_type_and_labels() {
     assert_eq!(series("stream_bridge_lag_seconds", ""), Some(1.5));
     assert_eq!(series("stream_bridge_partition_state", ",state=\"running\""), Some(1.0));
     assert_eq!(series("stream_bridge_partition_state", ",state=\"stopped\""), Some(0.0));
+    assert_eq!(series("stream_bridge_partition_stop_cause", ",cause=\"source-went-back\""), Some(1.0));
+    assert_eq!(series("stream_bridge_partition_stop_cause", ",cause=\"source-gap\""), Some(0.0));
+    assert_eq!(value(&text, "stream_bridge_ready{stream=\"demo\"}"), Some(0.0), "until it is known");
+    assert_eq!(value(&text, "stream_bridge_target_deduplicates{stream=\"demo\"}"), Some(1.0));
+    assert_eq!(value(&text, "stream_bridge_reconnects_total{stream=\"demo\",server=\"pulsar\"}"), Some(2.0));
+    assert_eq!(value(&text, "stream_bridge_memory_held_bytes{stream=\"demo\"}"), Some(3.0));
+    let expiry =
+        "stream_bridge_certificate_expiry_timestamp_seconds{stream=\"demo\",server=\"pulsar\",certificate=\"server\"}";
+    assert_eq!(value(&text, expiry), Some(1.9e9));
     assert_eq!(series("stream_bridge_end_to_end_seconds_bucket", ",le=\"0.032\""), Some(5.0));
     assert_eq!(series("stream_bridge_end_to_end_seconds_bucket", ",le=\"0.016\""), Some(1.0));
     assert_eq!(series("stream_bridge_publish_seconds_count", ""), Some(1.0));

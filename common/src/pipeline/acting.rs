@@ -143,7 +143,7 @@ impl Flow {
         self.session_ended();
         self.batches.discard();
         self.share.set(0);
-        self.told.reason = Some(stop.to_string());
+        self.told.stopped(stop);
         tracing::error!(partition = %self.source, "stopped: {stop}");
         self.report();
         if self.leaving {
@@ -243,6 +243,7 @@ impl Flow {
             return;
         }
         let stop = !error.is_transient();
+        self.told.source_says(error.stop_cause());
         self.step(Event::SourceFailed { reason: error.to_string(), stop });
     }
 }

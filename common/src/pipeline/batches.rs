@@ -92,6 +92,8 @@ pub(super) struct Counts {
     pub(super) received: u64,
     pub(super) received_bytes: u64,
     pub(super) suppressed: u64,
+    /// Of those, records whose event came before by the window of `dedupe.key`.
+    pub(super) twins: u64,
 }
 
 /// The batches of one partition.
@@ -280,6 +282,7 @@ impl Batches {
             Verdict::Settled => {}
         }
         self.counts.suppressed += 1;
+        self.counts.twins += 1;
         true
     }
 

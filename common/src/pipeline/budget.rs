@@ -19,6 +19,11 @@ impl Budget {
         Arc::new(Self { limit_bytes, used_bytes: AtomicUsize::new(0), rate })
     }
 
+    /// What is batched or in flight, and what may be.
+    pub(super) fn held_of_limit(&self) -> (usize, usize) {
+        (self.used_bytes.load(Ordering::Relaxed), self.limit_bytes)
+    }
+
     /// A partition's share of it.
     pub(super) fn share(self: &Arc<Self>) -> Share {
         Share { budget: Arc::clone(self), mine_bytes: 0 }

@@ -103,6 +103,16 @@ impl Membership {
         }
     }
 
+    /// When the certificate ends that the source's server has shown last, and the server's kind. librdkafka keeps Kafka's to itself.
+    pub(super) fn shown_certificate_end(&self) -> Option<(&'static str, i64)> {
+        match &self.kind {
+            #[cfg(feature = "rabbitmq")]
+            Kind::Rabbitmq(group) => group.shown_certificate_end().map(|end| ("rabbitmq", end)),
+            #[allow(unreachable_patterns, reason = "a bridge of queues alone has no other kind")]
+            _ => None,
+        }
+    }
+
     /// Leaves the source; returns when all is done, or after `deadline`.
     pub(super) async fn close(self, leave: Leave, deadline: Duration) {
         match self.kind {

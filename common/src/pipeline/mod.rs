@@ -12,6 +12,7 @@ mod appending;
 mod batch;
 mod batches;
 mod budget;
+mod certificates;
 mod controlling;
 mod flow;
 mod growth;
@@ -247,6 +248,23 @@ impl Bridge {
                 self.shared.board.away(joined.task_name(), Some((since, "it is being joined again".to_owned())));
             }
         }
+        self.tell_of_the_whole();
+    }
+
+    /// What the metrics have of the bridge beyond its partitions.
+    fn tell_of_the_whole(&self) {
+        let Shared { metrics, budget, client, .. } = &*self.shared;
+        let (held_bytes, budget_bytes) = budget.held_of_limit();
+        metrics.memory(held_bytes, budget_bytes);
+        metrics.reconnected(client.reconnects());
+        if self.fitness.is_some() {
+            metrics.target_deduplicates(self.unfit.is_none());
+        }
+        let sources = self.sources.iter().filter_map(|joined| joined.membership.as_ref()?.shown_certificate_end());
+        let target = client.shown_certificate_end().map(|end| ("pulsar", end));
+        for (server, end) in sources.chain(target) {
+            metrics.certificate_ends(server, "server", end);
+        }
     }
 
     fn notice(&mut self, source: usize, notice: Notice) -> Result<(), Exit> {
@@ -335,8 +353,10 @@ impl Bridge {
                 None => Order::GoOn,
             });
         }
-        self.shared.board.set_unfit(unfit.clone());
-        self.unfit = unfit;
+        // The metric first: whoever is told by `/readyz` may ask for it at once.
+        self.unfit.clone_from(&unfit);
+        self.tell_of_the_whole();
+        self.shared.board.set_unfit(unfit);
     }
 
     /// The targets have other numbers of partitions now.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use super::budget::Budget;
+use super::certificates;
 use super::flow::now_ms;
 use super::key_space::{self, Ownership};
 use super::membership::{Membership, Notices};
@@ -58,6 +59,8 @@ pub(super) async fn bridge(stream: Stream, config: Config, mut stop: Stop) -> Re
     let listen = listener.local_addr().map_err(Problem::fault)?;
     tracing::info!(stream = stream.name, version = stream.version, %listen, "starting");
     tokio::spawn(http::serve(listener, api, stop.clone()));
+
+    tokio::spawn(certificates::watch(certificates::files(&config), metrics.clone()));
 
     let shared = Arc::new(shared(&config, &contract, client, board, metrics)?);
     let joined = tokio::select! {

@@ -6,7 +6,7 @@ use super::Shared;
 use super::batch::Sent;
 use super::batches::{Batches, Counts};
 use super::flow::now_ms;
-use crate::lane::{Partition, PhaseName};
+use crate::lane::{Partition, PhaseName, Stop, StopCause};
 use crate::metrics::{Metrics, PartitionMetrics};
 use crate::record::{Offset, SourcePartition};
 use crate::status::{LaneStatus, PartitionHandle, PartitionState, Totals};
@@ -28,6 +28,9 @@ pub(super) struct Told {
     /// The reason is one that the source's client deals with.
     is_transient: bool,
     held_since: Option<Instant>,
+    /// What the source's last failure is, in case it stops the partition, and what has stopped it.
+    source_cause: StopCause,
+    stop_cause: StopCause,
     producer_name: String,
     reported: Instant,
 }
@@ -43,6 +46,8 @@ impl Told {
             reason: None,
             is_transient: false,
             held_since: None,
+            source_cause: StopCause::Source,
+            stop_cause: StopCause::Source,
             producer_name: producer_name.to_owned(),
             reported: Instant::now(),
         }
@@ -93,6 +98,20 @@ impl Told {
         }
     }
 
+    /// The source has failed in this way.
+    pub(super) fn source_says(&mut self, cause: StopCause) {
+        self.source_cause = cause;
+    }
+
+    /// The partition is stopped.
+    pub(super) fn stopped(&mut self, stop: &Stop) {
+        self.reason = Some(stop.to_string());
+        self.stop_cause = match stop.cause() {
+            StopCause::Source => self.source_cause,
+            other => other,
+        };
+    }
+
     /// The partition is being opened again.
     pub(super) fn reopened(&self) {
         self.metrics.reopened.increment(1);
@@ -107,12 +126,13 @@ impl Told {
 
     /// Records were taken from the source.
     pub(super) fn count(&mut self, counts: Counts) {
-        let Counts { received, received_bytes, suppressed } = counts;
+        let Counts { received, received_bytes, suppressed, twins } = counts;
         self.totals.received += received;
         self.totals.suppressed += suppressed;
         self.metrics.received.increment(received);
         self.metrics.received_bytes.increment(received_bytes);
         self.metrics.suppressed.increment(suppressed);
+        self.metrics.twins.increment(twins);
     }
 
     /// A batch is stored.
@@ -178,6 +198,7 @@ impl Told {
             status.lanes = lanes;
         });
         self.metrics.state(state);
+        self.metrics.stopped_by((state == PartitionState::Stopped).then_some(self.stop_cause));
         self.metrics.in_flight_bytes.set(core.in_flight_bytes() as f64);
         position.inspect(|position| self.metrics.position.set(*position as f64));
         source_end.inspect(|end| self.metrics.source_end.set(*end as f64));

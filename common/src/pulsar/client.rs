@@ -1,7 +1,7 @@
 //! The client: its settings, one connection per broker, and what it opens.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -67,7 +67,11 @@ impl ClientConfig {
             }
             _ => Auth::None,
         };
-        Self { auth, tls: TlsConfig { ca_file: section.tls.ca_file.clone() }, ..Self::new(&section.url) }
+        Self {
+            auth,
+            tls: TlsConfig { ca_file: section.tls.ca_file.clone(), ..TlsConfig::default() },
+            ..Self::new(&section.url)
+        }
     }
 }
 
@@ -132,6 +136,8 @@ type Slot = Arc<tokio::sync::Mutex<Way>>;
 #[derive(Default)]
 struct Way {
     connection: Option<Arc<Connection>>,
+    /// There was a connection before.
+    was_connected: bool,
     /// When the last attempt failed, and why.
     failed: Option<(Instant, Error)>,
 }
@@ -145,6 +151,8 @@ struct Shared {
     slots: Mutex<HashMap<Address, Slot>>,
     /// The connection that a producer of each topic was last opened on.
     served_by: Mutex<HashMap<String, Weak<Connection>>>,
+    /// How many connections were made in place of lost ones.
+    reconnects: AtomicU64,
 }
 
 /// A client of one Pulsar cluster. Cheap to clone; clones share connections, one per broker. A connection that died is
@@ -170,6 +178,7 @@ impl Client {
             service_host: AtomicUsize::new(0),
             slots: Mutex::default(),
             served_by: Mutex::default(),
+            reconnects: AtomicU64::new(0),
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -178,6 +187,16 @@ impl Client {
     pub async fn connect(&self) -> Result<(), Error> {
         let connected = self.service_connection().await.map(drop);
         connected.map_err(|error| error.during("connect to Pulsar"))
+    }
+
+    /// How many connections were made in place of lost ones.
+    pub fn reconnects(&self) -> u64 {
+        self.shared.reconnects.load(Ordering::Relaxed)
+    }
+
+    /// When the certificate ends that a broker has shown last, in seconds since the epoch; `None` without TLS.
+    pub fn shown_certificate_end(&self) -> Option<i64> {
+        self.shared.config.tls.shown.get()
     }
 
     /// How many partitions a topic has; 0 where it is not partitioned (or does not exist).
@@ -331,6 +350,9 @@ impl Client {
         way.connection = None;
         match Connection::open(&self.shared.config, address, self.uses_tls()).await {
             Ok(connection) => {
+                if std::mem::replace(&mut way.was_connected, true) {
+                    self.shared.reconnects.fetch_add(1, Ordering::Relaxed);
+                }
                 way.connection = Some(Arc::clone(&connection));
                 Ok(connection)
             }

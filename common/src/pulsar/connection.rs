@@ -214,6 +214,7 @@ async fn connect(config: &ClientConfig, address: &Address, use_tls: bool) -> Res
     let name = rustls_pki_types::ServerName::try_from(host_name(&address.host).to_owned())
         .map_err(|_| Error::Config(format!("`{}` is no name that a certificate can carry", address.host)))?;
     let stream = tls::connector(&config.tls, &config.auth)?.connect(name, tcp).await.map_err(failed)?;
+    config.tls.shown.note(stream.get_ref().1.peer_certificates());
     let (read, write) = tokio::io::split(stream);
     Ok((Box::new(read), Box::new(write)))
 }

@@ -9,12 +9,15 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::auth::Auth;
 use super::error::Error;
+use crate::certificates::ShownEnd;
 
 /// What to trust.
 #[derive(Debug, Clone, Default)]
 pub struct TlsConfig {
     /// PEM file with the authorities to trust; without it, those the system trusts.
     pub ca_file: Option<PathBuf>,
+    /// When the certificate ends that a broker has shown last.
+    pub shown: ShownEnd,
 }
 
 /// Builds the connector. Files are read here, at every connect, so that renewed certificates are taken up.
@@ -72,11 +75,11 @@ mod tests {
     fn a_missing_or_empty_authority_file_is_named() {
         let missing = PathBuf::from("/nowhere/ca.pem");
         for file in [missing, PathBuf::from("/dev/null")] {
-            let tls = TlsConfig { ca_file: Some(file) };
+            let tls = TlsConfig { ca_file: Some(file), ..TlsConfig::default() };
             assert!(matches!(connector(&tls, &Auth::None), Err(Error::Config(_))));
         }
         let auth = Auth::ClientCert { cert_file: "/nowhere/cert.pem".into(), key_file: "/nowhere/key.pem".into() };
-        let roots = TlsConfig { ca_file: None };
+        let roots = TlsConfig::default();
         // Whatever the system trusts, the missing key file is what fails where there are roots.
         assert!(matches!(connector(&roots, &auth), Err(Error::Config(_))));
     }

@@ -1,5 +1,6 @@
 //! What can go wrong at a source, by what a caller does about it.
 
+use crate::lane::StopCause;
 use crate::record::{Offset, SourcePartition};
 
 /// An error of a source. [`SourceError::is_transient`] tells the two groups apart: wait and go on, or stop and say why.
@@ -145,6 +146,15 @@ pub enum SourceError {
 }
 
 impl SourceError {
+    /// What a partition is stopped by that this error stops.
+    pub fn stop_cause(&self) -> StopCause {
+        match self {
+            Self::Gap { .. } => StopCause::Gap,
+            Self::WentBack { .. } | Self::Replaced { .. } | Self::Truncated { .. } => StopCause::WentBack,
+            _ => StopCause::Source,
+        }
+    }
+
     /// Whether waiting and trying again may help, with nobody doing anything about it.
     pub fn is_transient(&self) -> bool {
         matches!(self, SourceError::Unavailable { .. } | SourceError::OutOfRange { .. })

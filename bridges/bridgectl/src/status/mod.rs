@@ -4,13 +4,14 @@
 mod ask;
 mod facts;
 mod figures;
+mod page;
 mod row;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeSet;
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bridge_common::config::rfc3339;
@@ -43,6 +44,9 @@ pub(crate) struct StatusArguments {
     /// Write one JSON document (with --watch one a line)
     #[arg(long)]
     json: bool,
+    /// Write one HTML page instead, which needs nothing else; with --watch it is written again and again, and browsers reload it
+    #[arg(long, value_name = "FILE", conflicts_with = "json")]
+    html: Option<PathBuf>,
 }
 
 /// Runs the verb. Changes nothing.
@@ -65,7 +69,14 @@ pub(crate) async fn run(arguments: &StatusArguments) -> Exit {
         let (again, facts): (Vec<Watched>, Vec<Facts>) = looked.into_iter().unzip();
         watched = again;
         let picture = Picture::of(facts);
-        picture.print(arguments);
+        if let Some(file) = &arguments.html {
+            if let Err(problem) = picture.write_page(file, arguments) {
+                eprintln!("bridgectl: {problem}");
+                return Exit::Fault;
+            }
+        } else {
+            picture.print(arguments);
+        }
         if !arguments.watch {
             return picture.exit();
         }
@@ -119,6 +130,15 @@ impl Picture {
             (false, true) => format!("{}\n", self.text()),
             (false, false) => self.text(),
         });
+    }
+
+    /// A browser never reads half a page: it is written beside the file, and takes its place.
+    fn write_page(&self, file: &Path, arguments: &StatusArguments) -> Result<(), String> {
+        let page = page::html(self, arguments.watch.then_some(arguments.seconds.max(5)));
+        let mut beside = file.to_path_buf().into_os_string();
+        beside.push(format!(".{}", std::process::id()));
+        let written = std::fs::write(&beside, page).and_then(|()| std::fs::rename(&beside, file));
+        written.map_err(|error| format!("cannot write {}: {error}", file.display()))
     }
 
     /// A format that others read: `version` 1, fields are only added.

@@ -7,6 +7,7 @@ use bridge_common::config::rfc3339;
 use super::compare::STRETCHES;
 use super::facts::{Counts, Fault};
 use super::report::{Report, Row};
+use crate::html::escaped;
 
 const STYLE: &str = "\
 body{font:15px/1.5 system-ui,sans-serif;margin:2em auto;max-width:75em;padding:0 1em;color:#1b2733;background:#fff}\
@@ -184,9 +185,4 @@ fn list(page: &mut String, title: &str, items: impl Iterator<Item = String>) {
     if !items.is_empty() {
         let _ = write!(page, "<h2>{title}</h2><ul>{items}</ul>");
     }
-}
-
-/// Names come from configurations and producers: none of them is markup.
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

@@ -93,6 +93,11 @@ impl RabbitGroup {
         Arc::clone(&self.health)
     }
 
+    /// When the certificate ends that the server has shown last, in seconds since the epoch; `None` without TLS.
+    pub fn shown_certificate_end(&self) -> Option<i64> {
+        self.link.settings.tls.shown.get()
+    }
+
     /// Closes the connection. Drop the readers before: what they were told to acknowledge is sent first; what others still
     /// hold comes again. There is nothing to leave for good, so that both ways are the same.
     pub async fn close(self, _leave: Leave, deadline: Duration) {

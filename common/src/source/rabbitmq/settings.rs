@@ -9,6 +9,7 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::uri::AMQPUri;
 
 use super::super::SourceError;
+use crate::certificates::ShownEnd;
 use crate::config::{
     ArgumentValue, BindSection, KeyFrom, QueueType, RabbitmqSection, RabbitmqSource, Secret, queue_arguments,
     read_secret,
@@ -29,6 +30,8 @@ pub struct TlsFiles {
     pub certificate_file: Option<PathBuf>,
     /// PEM file of the client's key.
     pub key_file: Option<PathBuf>,
+    /// When the certificate ends that the server has shown last.
+    pub shown: ShownEnd,
 }
 
 /// A RabbitMQ source, complete. Its `Debug` shows no secret.
@@ -119,6 +122,7 @@ impl RabbitSettings {
                 ca_file: tls.ca_file.clone(),
                 certificate_file: tls.certificate_file.clone(),
                 key_file: tls.key_file.clone(),
+                shown: ShownEnd::default(),
             },
             cluster_id: section.cluster_id.clone(),
             heartbeat_seconds: section.heartbeat_seconds,

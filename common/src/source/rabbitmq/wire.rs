@@ -73,7 +73,9 @@ pub(super) async fn connect(
         AMQPScheme::AMQPS => {
             let name = rustls_pki_types::ServerName::try_from(host.trim_matches(['[', ']']).to_owned())
                 .map_err(|_| io::Error::other(format!("`{host}` is no name that a certificate can carry")))?;
-            Box::new(tls::connector(files)?.connect(name, tcp).await?)
+            let stream = tls::connector(files)?.connect(name, tcp).await?;
+            files.shown.note(stream.get_ref().1.peer_certificates());
+            Box::new(stream)
         }
     };
     Ok(Wire { io, hello: Some(Hello { seen: Vec::new(), introduction, deadline }) })
