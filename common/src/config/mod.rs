@@ -5,6 +5,7 @@
 //! to the configuration's directory. Nothing here opens a connection.
 
 mod choices;
+mod hidden;
 mod load;
 mod rabbitmq;
 mod poll;

@@ -107,6 +107,11 @@ impl Metrics {
         shown
     }
 
+    /// The same with the series of partitions that are no longer here: their counts are part of what this bridge did.
+    pub fn render_all(&self) -> String {
+        self.inner.handle.render()
+    }
+
     /// Moves recorded times into their buckets. To be called every few seconds, or they pile up until someone scrapes.
     pub fn upkeep(&self) {
         self.inner.handle.run_upkeep();
