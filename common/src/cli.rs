@@ -5,10 +5,11 @@ use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 
 use crate::check::{self, Report};
-use crate::config::{self, Config};
+use crate::config::{self, Config, LogFormat};
+use crate::logging::{self, events};
 use crate::shutdown::Exit;
 
 mod healthcheck;
@@ -51,9 +52,9 @@ struct Arguments {
     /// Directory of default.toml and the stream's own file
     #[arg(long, global = true, value_name = "DIR", default_value = "config")]
     config: PathBuf,
-    /// How log lines are written, to standard error
-    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
-    log_format: LogFormat,
+    /// How log lines are written, to standard error, whatever `log.format` says
+    #[arg(long, global = true, value_enum)]
+    log_format: Option<LogFormat>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
@@ -78,20 +79,13 @@ enum Command {
     Healthcheck,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum LogFormat {
-    /// Lines for people
-    Text,
-    /// One JSON object a line
-    Json,
-}
-
 /// The whole `main` of a bridge: reads command line and configuration, sets up logging and TLS, and runs `pipeline` on a
 /// runtime until it says how it ended. `check` asks the same servers, and runs no pipeline.
 pub fn main<F>(stream: Stream, pipeline: impl FnOnce(Stream, Config) -> F) -> ExitCode
 where
     F: Future<Output = Exit>,
 {
+    let stream = Stream { version: version(stream.version), ..stream };
     let arguments = match parse(stream, std::env::args_os()) {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -103,7 +97,10 @@ where
     let config = match configure(stream, &arguments) {
         Ok(config) => config,
         Err(problem) => {
-            eprintln!("{}-bridge: {problem}", stream.name);
+            // What `[log]` says is not known then.
+            let from_environment = std::env::var("BRIDGE__LOG__FORMAT").is_ok_and(|text| text == "json");
+            let usual = if from_environment { LogFormat::Json } else { LogFormat::Text };
+            eprint!("{}", logging::refusal(stream.name, arguments.log_format.unwrap_or(usual), &problem));
             return Exit::Config.into();
         }
     };
@@ -113,8 +110,20 @@ where
     if arguments.command == Some(Command::Healthcheck) {
         return healthcheck::healthcheck(config.http.listen).into();
     }
-    start_logging(arguments.log_format);
-    run(stream, config, pipeline).into()
+    logging::start(&config, arguments.log_format);
+    let exit = run(stream, config, pipeline);
+    logging::flush();
+    exit.into()
+}
+
+/// The version that a binary tells of itself: its own, and the commit that it was built from where the build says so by
+/// `BRIDGE_COMMIT` (`0.1.0+9f3c2ab`, as semantic versioning writes it).
+pub fn version(of: &'static str) -> &'static str {
+    match option_env!("BRIDGE_COMMIT").filter(|commit| !commit.is_empty()) {
+        // Once in a process.
+        Some(commit) => Box::leak(format!("{of}+{commit}").into_boxed_str()),
+        None => of,
+    }
 }
 
 fn parse(stream: Stream, arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Result<Arguments, clap::Error> {
@@ -198,7 +207,7 @@ where
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            tracing::error!(%error, "the system gives no threads or event queue");
+            tracing::error!(event = events::START_FAILED, "the system gives no threads or event queue: {error}");
             return Exit::Fault;
         }
     };
@@ -212,18 +221,6 @@ where
 pub fn install_tls() {
     // Err says that it is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
-}
-
-/// Few lines in normal operation; `RUST_LOG` says otherwise.
-fn start_logging(format: LogFormat) {
-    use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
-    // Err says that a test has installed one already.
-    let _ = match format {
-        LogFormat::Text => lines.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init(),
-        LogFormat::Json => lines.json().flatten_event(true).try_init(),
-    };
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ pub mod check;
 pub mod cli;
 pub mod config;
 pub mod http;
+pub mod logging;
 pub mod management;
 pub mod metrics;
 pub mod registry;

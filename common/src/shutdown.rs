@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
+use crate::logging::{self, events};
+
 /// How a bridge ended, as its exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
@@ -105,10 +107,12 @@ pub fn on_signals(grace: Duration) -> io::Result<(Stopper, Stop)> {
     let on_first = stopper.clone();
     tokio::spawn(async move {
         let name = either(&mut term, &mut int).await;
-        tracing::info!(signal = name, grace_seconds = grace.as_secs(), "stopping: draining what is in flight");
+        let grace_seconds = grace.as_secs();
+        tracing::info!(event = events::STOPPING, signal = name, grace_seconds, "draining what is in flight");
         on_first.stop();
         let name = either(&mut term, &mut int).await;
-        tracing::warn!(signal = name, "second signal: exiting at once; the next start recovers what was in flight");
+        tracing::warn!(event = events::STOPPING_AT_ONCE, signal = name, "the next start recovers what was in flight");
+        logging::flush();
         std::process::exit(i32::from(Exit::Fault.code()));
     });
     Ok((stopper, stop))

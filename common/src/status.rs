@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use crate::config::rfc3339;
+use crate::logging::summary::Standing;
+use crate::record::Offset;
 use crate::translate::Drift;
 
 mod drift;
@@ -285,6 +287,21 @@ impl StatusBoard {
         none_or_joined(board.unfit.clone().into_iter().chain(away).chain(unready))
     }
 
+    /// How things stand over all partitions, for the periodic line of the log.
+    pub fn standing(&self) -> Standing {
+        let board = self.lock();
+        let all = board.partitions.values().map(|entry| &entry.status);
+        let mut standing = Standing::default();
+        for status in all {
+            standing.partitions += 1;
+            standing.running += u64::from(status.state == PartitionState::Running);
+            standing.stopped += u64::from(status.state == PartitionState::Stopped);
+            standing.lag_records += status.lag_records.unwrap_or_default();
+            standing.lag_seconds = standing.lag_seconds.max(status.lag_seconds.unwrap_or_default());
+        }
+        standing
+    }
+
     /// The JSON of `/status`.
     pub fn to_json(&self, now: Instant) -> serde_json::Value {
         let board = self.lock();
@@ -370,13 +387,11 @@ impl PartitionHandle {
         }
     }
 
-    /// Records were looked through for fields that the contract lacks.
-    pub fn checked(&self, drift: &Drift, unix_ms: u64) {
+    /// Records were looked through for fields that the contract lacks. Gives those that had not come before, each with a record.
+    pub fn checked(&self, drift: &Drift, unix_ms: u64) -> Vec<(String, Option<Offset>)> {
         let mut board = self.board.lock();
         let Board { partitions, drift: evidence, .. } = &mut *board;
-        if let Some(entry) = partitions.get(&self.id) {
-            evidence.add(drift, &entry.status, unix_ms);
-        }
+        partitions.get(&self.id).map(|entry| evidence.add(drift, &entry.status, unix_ms)).unwrap_or_default()
     }
 
     /// A receipt came.

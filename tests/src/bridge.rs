@@ -217,10 +217,11 @@ impl Drop for Bridge {
     }
 }
 
-/// The address in the log's whole first line that names one.
+/// The address in the log's whole first line that names one, as text or as JSON.
 fn listen_address(log: &str) -> Option<String> {
-    let (line, _) = log.split_once("listen=")?.1.split_once('\n')?;
-    Some(line.split_whitespace().next()?.to_owned())
+    let behind = log.split_once("listen=").or_else(|| log.split_once("\"listen\":\""))?.1;
+    let (line, _) = behind.split_once('\n')?;
+    line.split([' ', '"']).next().map(str::to_owned)
 }
 
 fn sum_of_metric(text: &str, name: &str) -> f64 {
@@ -240,6 +241,7 @@ mod tests {
         assert_eq!(listen_address("starting version=1 listen=127.0.0.1:12"), None);
         assert_eq!(listen_address("starting listen=127.0.0.1:12\nmore").as_deref(), Some("127.0.0.1:12"));
         assert_eq!(listen_address("starting listen=127.0.0.1:12 more\n").as_deref(), Some("127.0.0.1:12"));
+        assert_eq!(listen_address("{\"listen\":\"127.0.0.1:12\"}\n").as_deref(), Some("127.0.0.1:12"));
     }
 
     #[test]

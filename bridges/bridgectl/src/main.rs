@@ -31,7 +31,7 @@ use bridge_common::shutdown::Exit;
 use clap::{CommandFactory, Parser, Subcommand};
 
 #[derive(Debug, Parser)]
-#[command(name = "bridgectl", version, about = "Operates the stream bridges", disable_help_subcommand = true)]
+#[command(name = "bridgectl", version = cli::version(env!("CARGO_PKG_VERSION")), about = "Operates the stream bridges", disable_help_subcommand = true)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,

@@ -97,6 +97,34 @@ pub enum Compression {
     None,
 }
 
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Lines for people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The least important lines that are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// What stops something.
+    Error,
+    /// And what a person may want to know of.
+    Warn,
+    /// And what happens in a bridge's life, with the summary.
+    #[default]
+    Info,
+    /// And what helps to find a fault.
+    Debug,
+    /// All.
+    Trace,
+}
+
 /// What the bridge promises.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]

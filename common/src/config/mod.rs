@@ -6,6 +6,7 @@
 
 mod choices;
 mod derived;
+mod hidden;
 mod load;
 mod rabbitmq;
 mod poll;

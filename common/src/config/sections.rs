@@ -52,6 +52,9 @@ pub struct Config {
     /// The bridge's own HTTP.
     #[serde(default)]
     pub http: HttpSection,
+    /// What is written to standard error.
+    #[serde(default)]
+    pub log: LogSection,
     /// When a bridge calls itself unready.
     #[serde(default)]
     pub health: HealthSection,
@@ -237,6 +240,28 @@ pub struct HttpSection {
 impl Default for HttpSection {
     fn default() -> Self {
         Self { listen: SocketAddr::from(([127, 0, 0, 1], 9464)), token_file: None }
+    }
+}
+
+/// `[log]`
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogSection {
+    /// How lines are written. `--log-format` wins.
+    #[serde(deserialize_with = "choice")]
+    pub format: LogFormat,
+    /// The least important lines that are written. `RUST_LOG` (`bridge_common::lane=debug,warn`) wins; libraries are never heard below `info`.
+    #[serde(deserialize_with = "choice")]
+    pub level: LogLevel,
+    /// Seconds between two lines that sum up what came of the records. 5 to 86400; 0: none.
+    pub summary_seconds: u32,
+    /// Seconds within which the same event of the same partition is written once, with a count of what was held back. 1 to 3600.
+    pub repeat_seconds: u32,
+}
+
+impl Default for LogSection {
+    fn default() -> Self {
+        Self { format: LogFormat::Text, level: LogLevel::Info, summary_seconds: 60, repeat_seconds: 30 }
     }
 }
 

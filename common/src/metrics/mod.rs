@@ -129,6 +129,13 @@ impl Metrics {
         shown
     }
 
+    /// The same with the series of partitions that are no longer here: their counts are part of what this bridge did.
+    pub fn render_all(&self) -> String {
+        let mut text = self.inner.handle.render();
+        self.inner.histograms.render(ALL, &mut text);
+        text
+    }
+
     fn lock(&self) -> MutexGuard<'_, Shared> {
         self.inner.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -7,6 +7,7 @@ use super::reading::{Back, Done};
 use crate::checkpoint::{self, Stored};
 use crate::config::OnGap;
 use crate::lane::{Action, Event, Note, Numbering, Role, Stop, Tag};
+use crate::logging::events;
 use crate::pulsar::ProducerEvent;
 use crate::source::SourceError;
 
@@ -71,7 +72,7 @@ impl Flow {
                 // At an assignment, and after each failure of the source: a topic that was recreated, and has grown beyond
                 // the position since, shows itself by nothing else.
                 let check = self.stamp.filter(|_| !std::mem::replace(&mut self.is_checked, true));
-                tracing::debug!(partition = %self.source, offset, ?check, stamp = ?self.stamp, "reading from here");
+                tracing::debug!(event = events::DETAIL, partition = %self.source, offset, ?check, stamp = ?self.stamp, "reading from here");
                 self.reading.start(offset, check);
             }
             Action::StopSource { flush } => {
@@ -113,21 +114,29 @@ impl Flow {
     }
 
     pub(super) fn note(&mut self, note: &Note) {
-        self.told.reason = Some(note.to_string());
+        self.told.troubled(note.to_string());
+        let (source, topic, partition) = self.coordinates();
         if let Note::Reopening(why) = note {
             self.told.reopened();
-            tracing::warn!(partition = %self.source, "opening the partition again: {why}");
+            let event = events::PARTITION_REOPENING;
+            tracing::warn!(event, source, topic, partition, "opening the partition again: {why}");
         } else {
-            tracing::warn!(partition = %self.source, "{note}");
+            tracing::warn!(event = events::PARTITION_WAITS, source, topic, partition, "{note}");
         }
     }
 
     /// Something is being tried again: said once, and shown as long as it lasts.
     pub(super) fn trouble(&mut self, text: String) {
         if self.told.reason.as_ref() != Some(&text) {
-            tracing::warn!(partition = %self.source, "trying again: {text}");
+            let (source, topic, partition) = self.coordinates();
+            tracing::warn!(event = events::PARTITION_TROUBLE, source, topic, partition, "trying again: {text}");
         }
-        self.told.reason = Some(text);
+        self.told.troubled(text);
+    }
+
+    /// Where it is in the configuration and in the source, for the log.
+    fn coordinates(&self) -> (&str, &str, u32) {
+        (&self.settings.name, &self.source.topic, self.source.partition)
     }
 
     pub(super) fn released(&mut self) {
@@ -144,7 +153,8 @@ impl Flow {
         self.batches.discard();
         self.share.set(0);
         self.told.stopped(stop);
-        tracing::error!(partition = %self.source, "stopped: {stop}");
+        let (source, topic, partition) = self.coordinates();
+        tracing::error!(event = events::PARTITION_STOPPED, source, topic, partition, "stopped: {stop}");
         self.report();
         if self.leaving {
             self.ended = true;
@@ -232,7 +242,18 @@ impl Flow {
         if let (SourceError::Gap { from, oldest, .. }, OnGap::Continue) = (&error, self.settings.on_gap) {
             // Behind the position there may be records that are in the target already: they are not lost.
             let lost = self.core.count_unseen(*from, *oldest);
-            tracing::warn!(partition = %self.source, from, oldest, lost, "a gap is passed over, as on_gap says: {error}");
+            let (source, topic, partition) = self.coordinates();
+            let event = events::GAP_PASSED_OVER;
+            tracing::warn!(
+                event,
+                source,
+                topic,
+                partition,
+                from,
+                oldest,
+                lost,
+                "a gap is passed over, as on_gap says: {error}"
+            );
             self.told.passed_over(*from, *oldest, lost);
             self.core.skip_to(*oldest);
             self.reading.start(*oldest, None);

@@ -10,6 +10,7 @@ use super::hands::Hands;
 use super::identity::{Identity, IdentityBy};
 use super::recalling::Recalling;
 use super::schemas::{Version, Versions};
+use super::told::unfit;
 use super::twins::{FlowId, Twins};
 use crate::checkpoint::Stamp;
 use crate::dead_letter::Reason;
@@ -219,7 +220,10 @@ impl Batches {
         // Also the record that trips the guard: it is admitted, so the position passes it.
         match reason {
             None => self.append(record, &identity, version, core, desk),
-            Some(reason) => self.append_dead_letter(record, &identity, reason.as_reason(), core, desk),
+            Some(reason) => {
+                unfit(&self.settings.source, record, reason.as_reason());
+                self.append_dead_letter(record, &identity, reason.as_reason(), core, desk);
+            }
         }
         stop.map_or(Loaded::Done, Loaded::Stop)
     }

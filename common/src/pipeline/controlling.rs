@@ -3,6 +3,7 @@
 use super::Bridge;
 use super::flow::Order;
 use crate::http::Control;
+use crate::logging::events;
 use crate::status::BridgeState;
 
 impl Bridge {
@@ -10,7 +11,7 @@ impl Bridge {
         let is_gone = self.has_left();
         let (which, paused) = match &control {
             Control::Pause(_) | Control::Resume(_) if is_gone => {
-                tracing::warn!(?control, "refused: the bridge has drained and left its sources; start it again");
+                tracing::warn!(event = events::CONTROL_REFUSED, order = ?control, "refused: the bridge has drained and left its sources; start it again");
                 return;
             }
             Control::Pause(which) => (which, true),
@@ -18,7 +19,7 @@ impl Bridge {
             Control::Drain => {
                 self.shared.board.set_state(BridgeState::Draining);
                 self.drain();
-                tracing::info!(?control, "as an operator asked");
+                tracing::info!(event = events::CONTROL, order = ?control, "as an operator asked");
                 return;
             }
         };
@@ -31,6 +32,6 @@ impl Bridge {
                 let _ = running.orders.send(if paused { Order::Pause } else { Order::Resume });
             }
         }
-        tracing::info!(?control, "as an operator asked");
+        tracing::info!(event = events::CONTROL, order = ?control, "as an operator asked");
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use crate::lane::Routing;
+use crate::logging::events;
 use crate::pulsar::Client;
 
 /// How often the targets are asked for their partition counts.
@@ -25,7 +26,7 @@ pub(super) fn watch(client: Client, mut routing: Routing) -> mpsc::UnboundedRece
             }
             let now = asked(&client, &routing).await;
             if now != routing {
-                tracing::info!(from = ?routing, to = ?now, "the targets' partitions changed");
+                tracing::info!(event = events::TARGET_GREW, from = ?partition_counts(&routing), to = ?partition_counts(&now), "the targets' partitions changed");
                 routing = now.clone();
                 let _ = changes.send(now);
             }
@@ -52,4 +53,10 @@ async fn asked(client: &Client, known: &Routing) -> Routing {
 async fn partitions(client: &Client, topic: &str) -> Option<u32> {
     let asked = tokio::time::timeout(PATIENCE, client.partitions(topic));
     asked.await.ok()?.ok().filter(|partitions| *partitions > 0)
+}
+
+/// Of the target, and of each route.
+fn partition_counts(routing: &Routing) -> Vec<(&str, u32)> {
+    let routes = routing.routes.iter().map(|route| (route.topic.as_str(), route.partitions));
+    std::iter::once((routing.topic.as_str(), routing.partitions)).chain(routes).collect()
 }

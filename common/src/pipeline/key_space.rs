@@ -3,6 +3,7 @@
 
 use tokio::sync::mpsc;
 
+use crate::logging::events;
 use crate::pulsar::{Client, Error, ProducerEvent};
 use crate::retry::Retry;
 use crate::status::StatusBoard;
@@ -56,6 +57,8 @@ pub(super) fn own(
                         }
                     }
                     tracing::warn!(
+                        event = events::KEYS_ELSEWHERE,
+                        cause = "lost",
                         name,
                         "the name that owns the keys of this stream was taken away; asking for it again"
                     );
@@ -77,7 +80,7 @@ pub(super) fn own(
                     board.set_error(Some(said.clone()));
                     let pause = retry.next_pause();
                     if retry.attempts() == 1 {
-                        tracing::warn!(name, "{said}");
+                        tracing::warn!(event = events::KEYS_ELSEWHERE, cause = "waiting", name, "{said}");
                     }
                     tokio::select! {
                         () = tokio::time::sleep(pause) => {}

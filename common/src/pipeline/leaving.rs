@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use super::Bridge;
 use super::flow::Order;
+use crate::logging::events;
+use crate::record::SourcePartition;
 use crate::source::Leave;
 
 impl Bridge {
@@ -50,7 +52,14 @@ impl Bridge {
         for ((_, partition), task) in flows.chain(std::mem::take(&mut self.leaving)) {
             if !matches!(tokio::time::timeout_at(deadline.into(), task).await, Ok(Ok(()))) {
                 is_drained = false;
-                tracing::warn!(%partition, "not drained by the deadline; the next start recovers what was in flight");
+                let SourcePartition { topic, partition, .. } = partition;
+                let event = events::PARTITION_NOT_DRAINED;
+                tracing::warn!(
+                    event,
+                    topic,
+                    partition,
+                    "not drained by the deadline; the next start recovers what was in flight"
+                );
             }
         }
         let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(500));

@@ -23,6 +23,7 @@ mod key_space;
 mod leaving;
 mod made;
 mod membership;
+mod moves;
 mod pauses;
 mod reading;
 mod rejoining;
@@ -31,6 +32,7 @@ mod scanning;
 mod schemas;
 mod sources;
 mod start;
+mod summing;
 mod target;
 mod told;
 mod twins;
@@ -49,6 +51,7 @@ use budget::Budget;
 use flow::{Flow, Order};
 use key_space::Ownership;
 use membership::{Membership, Notices};
+use moves::Moves;
 use pauses::Pauses;
 use sources::{Avro, Joined, SourceSettings};
 use start::Problem;
@@ -59,6 +62,7 @@ use crate::cli::Stream;
 use crate::config::{Config, Format};
 use crate::http::Control;
 use crate::lane::{Limits, Routing};
+use crate::logging::events;
 use crate::metrics::Metrics;
 use crate::pulsar::{Client, Compression, SchemaInfo};
 use crate::record::SourcePartition;
@@ -119,7 +123,7 @@ pub async fn run(stream: Stream, config: Config) -> Exit {
     let (_stopper, stop) = match shutdown::on_signals(grace) {
         Ok(stop) => stop,
         Err(error) => {
-            tracing::error!("signals cannot be handled: {error}");
+            tracing::error!(event = events::START_FAILED, "signals cannot be handled: {error}");
             return Exit::Fault;
         }
     };
@@ -127,7 +131,7 @@ pub async fn run(stream: Stream, config: Config) -> Exit {
         Ok(Some(bridge)) => bridge.run(stop).await,
         Ok(None) => Exit::Clean,
         Err(problem) => {
-            tracing::error!("{}", problem.text);
+            tracing::error!(event = events::START_FAILED, "{}", problem.text);
             problem.exit
         }
     }
@@ -159,6 +163,8 @@ pub(crate) struct Bridge {
     controls: mpsc::Receiver<Control>,
     /// Tells of targets that have other numbers of partitions.
     growth: mpsc::UnboundedReceiver<Routing>,
+    /// Partitions that came and went, and were not told yet.
+    moves: Moves,
     flows: BTreeMap<FlowKey, Running>,
     /// Revoked partitions that still drain.
     leaving: Vec<(FlowKey, JoinHandle<()>)>,
@@ -208,6 +214,7 @@ impl Bridge {
                 Some(routing) = self.growth.recv() => self.grown(routing),
                 _ = beat.tick() => {
                     self.beat();
+                    self.tell_moves();
                     if self.has_dead_task() {
                         exit = Exit::Fault;
                         break Instant::now() + self.revoke_deadline;
@@ -219,7 +226,8 @@ impl Bridge {
         if !self.leave(Leave::ForRestart, deadline).await {
             exit = Exit::Fault;
         }
-        tracing::info!("stopped");
+        self.tell_moves();
+        tracing::info!(event = events::STOPPED, clean = exit == Exit::Clean, "it has let go of everything");
         exit
     }
 
@@ -227,7 +235,13 @@ impl Bridge {
     fn has_dead_task(&self) -> bool {
         let mut dead = self.flows.iter().filter(|(_, running)| running.task.is_finished());
         dead.next().is_some_and(|((_, partition), _)| {
-            tracing::error!(%partition, "the partition's task has ended by itself: the bridge stops");
+            let SourcePartition { topic, partition, .. } = partition;
+            tracing::error!(
+                event = events::PARTITION_TASK_ENDED,
+                topic,
+                partition,
+                "the partition's task has ended by itself: the bridge stops"
+            );
             true
         })
     }
@@ -272,7 +286,9 @@ impl Bridge {
             Notice::Assigned(reader) => self.assigned(source, reader),
             Notice::Revoked { partition, lost } => {
                 let key = self.flows.keys().find(|(of, found)| *of == source && found.partition == partition).cloned();
-                tracing::info!(source = %self.sources[source].settings.name, partition, lost, "revoked");
+                if let Some((_, found)) = &key {
+                    self.moves.revoked(&self.sources[source].settings.name, found);
+                }
                 if let Some((key, running)) = key.and_then(|key| self.flows.remove_entry(&key)) {
                     // The source waits until the reader is dropped, which the flow does when it has let go.
                     let deadline = Instant::now() + if lost { Duration::ZERO } else { self.revoke_deadline };
@@ -282,25 +298,27 @@ impl Bridge {
                 }
             }
             Notice::Orphaned { partitions } => {
-                tracing::warn!(source = %self.sources[source].settings.name, ?partitions, "no member of the group has these partitions");
+                let (event, source_name) = (events::PARTITIONS_ORPHANED, &self.sources[source].settings.name);
+                tracing::warn!(event, source = source_name, ?partitions, "no member of the group has these partitions");
                 self.rejoin(source, Leave::ForGood, Instant::now() + self.revoke_deadline);
             }
             Notice::Failed(error) => {
                 self.shared.board.set_error(Some(error.to_string()));
+                let name = &self.sources[source].settings.name;
                 if error.is_transient() {
-                    tracing::warn!("{error}");
+                    tracing::warn!(event = events::SOURCE_TROUBLE, source = name, "{error}");
                 } else if matches!(
                     error,
                     SourceError::Fatal { .. } | SourceError::Fenced { .. } | SourceError::UnknownTopic { .. }
                 ) {
-                    tracing::error!("{error}");
+                    tracing::error!(event = events::SOURCE_FAILED, source = name, "{error}");
                     // While it is joined again, a client that was fenced before may still say so.
                     if matches!(error, SourceError::Fenced { .. }) && self.sources[source].membership.is_some() {
                         self.sources[source].fenced(&error.to_string());
                     }
                     self.rejoin(source, Leave::ForRestart, Instant::now());
                 } else {
-                    tracing::error!("{error}");
+                    tracing::error!(event = events::SOURCE_FAILED, source = name, "{error}");
                     return Err(Exit::Fault);
                 }
             }
@@ -321,7 +339,7 @@ impl Bridge {
         if let Some(reason) = &self.unfit {
             let _ = orders.send(Order::Hold { reason: reason.clone() });
         }
-        tracing::info!(source = %joined.settings.name, %partition, "assigned");
+        self.moves.assigned(&joined.settings.name, &partition);
         self.flows.insert((source, partition), Running { orders, task });
     }
 
@@ -344,8 +362,8 @@ impl Bridge {
     /// the names meanwhile.
     fn target_is(&mut self, unfit: Option<String>) {
         match &unfit {
-            Some(reason) => tracing::error!("{reason}"),
-            None => tracing::info!("the target deduplicates again: going on"),
+            Some(reason) => tracing::error!(event = events::TARGET_UNFIT, "{reason}"),
+            None => tracing::info!(event = events::TARGET_FIT, "the target deduplicates again: going on"),
         }
         for running in self.flows.values() {
             let _ = running.orders.send(match &unfit {

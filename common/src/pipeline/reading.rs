@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use crate::checkpoint::Stamp;
-use crate::record::Offset;
+use crate::logging::events;
+use crate::record::{Offset, SourcePartition};
 use crate::retry::Retry;
 use crate::source::{Reader, SourceError, Start};
 
@@ -186,7 +187,8 @@ async fn resolve(reader: &mut Reader, start: Start) -> (Offset, Option<Offset>) 
             Ok(resolved) => return resolved,
             Err(error) => {
                 let error: SourceError = error;
-                tracing::warn!(partition = %reader.partition(), "{error}");
+                let SourcePartition { topic, partition, .. } = reader.partition();
+                tracing::warn!(event = events::SOURCE_TROUBLE, topic, partition, "{error}");
                 tokio::time::sleep(retry.next_pause()).await;
             }
         }

@@ -13,6 +13,7 @@ use super::start::{self, Problem};
 use super::twins::Twins;
 use super::{Bridge, FlowKey, STAND_BY, next};
 use crate::http::Control;
+use crate::logging::events;
 use crate::shutdown::{self, Exit};
 use crate::source::Leave;
 use crate::status::BridgeState;
@@ -38,7 +39,8 @@ impl Bridge {
         let joined = &mut self.sources[source];
         joined.rejoining_since = Some(Instant::now());
         let pause = joined.rejoin_pause();
-        tracing::warn!(source = %joined.settings.name, ?pause, "joining the source again");
+        let (event, pause_ms) = (events::SOURCE_REJOINING, pause.as_millis() as u64);
+        tracing::warn!(event, source = joined.settings.name, pause_ms, "joining the source again");
         let (mut config, shared) = (Arc::clone(&self.config), Arc::clone(&self.shared));
         if joined.lost_identity.is_some() {
             Arc::make_mut(&mut config).kafka.instance_id = None;
@@ -61,14 +63,14 @@ impl Bridge {
             Ok(membership) => {
                 let joined = &mut self.sources[source];
                 if let Some(said) = &joined.lost_identity {
-                    tracing::error!("{said}");
+                    tracing::error!(event = events::IDENTITY_LOST, source = joined.settings.name, "{said}");
                 }
                 self.shared.board.set_error(joined.lost_identity.clone());
                 joined.rejoined(membership);
                 Ok(())
             }
             Err(problem) => {
-                tracing::error!("{}", problem.text);
+                tracing::error!(event = events::START_FAILED, "{}", problem.text);
                 Err(problem.exit)
             }
         }
@@ -80,7 +82,11 @@ impl Bridge {
         if self.has_left() {
             return Ok(None);
         }
-        tracing::warn!("another instance owns the keys of this stream now: leaving the sources, and standing by");
+        tracing::warn!(
+            event = events::KEYS_ELSEWHERE,
+            cause = "taken",
+            "another instance owns the keys of this stream now: leaving the sources, and standing by"
+        );
         let board = self.shared.board.clone();
         board.set_state(BridgeState::StandingBy);
         self.sources.iter().for_each(|joined| board.task_ended(joined.task_name()));
@@ -113,7 +119,7 @@ impl Bridge {
             deadline = stop.asked() => return Ok(Some(deadline)),
         };
         let (sources, (notices_in, notices)) = joined.map_err(|problem| {
-            tracing::error!("{}", problem.text);
+            tracing::error!(event = events::START_FAILED, "{}", problem.text);
             problem.exit
         })?;
         (self.sources, self.notices_in, self.notices) = (sources, notices_in, notices);

@@ -11,14 +11,16 @@ use super::certificates;
 use super::flow::now_ms;
 use super::key_space::{self, Ownership};
 use super::membership::{Membership, Notices};
+use super::moves::Moves;
 use super::pauses::Pauses;
 use super::sources::{Joined, SourceSettings, Target};
 use super::twins::Twins;
-use super::{Bridge, Shared, growth, target};
+use super::{Bridge, Shared, growth, summing, target};
 use crate::cli::Stream;
 use crate::config::{self, Config};
 use crate::http::{self, Api};
 use crate::lane::{Limits, Route, Routing};
+use crate::logging::events;
 use crate::metrics::Metrics;
 use crate::pulsar::{Client, ClientConfig, Compression, Error, SchemaInfo, SchemaKind};
 use crate::retry::Retry;
@@ -57,11 +59,11 @@ pub(super) async fn bridge(stream: Stream, config: Config, mut stop: Stop) -> Re
     let api = Api { metrics: metrics.clone(), board: board.clone(), stall, token, controls: controls_in };
     let listener = http::bind(config.http.listen).await.map_err(Problem::fault)?;
     let listen = listener.local_addr().map_err(Problem::fault)?;
-    tracing::info!(stream = stream.name, version = stream.version, %listen, "starting");
+    tracing::info!(event = events::STARTING, version = stream.version, %listen, "the configuration is good");
     tokio::spawn(http::serve(listener, api, stop.clone()));
 
     tokio::spawn(certificates::watch(certificates::files(&config), metrics.clone()));
-
+    summing::start(&config, board.clone(), metrics.clone());
     let shared = Arc::new(shared(&config, &contract, client, board, metrics)?);
     let joined = tokio::select! {
         joined = join(&config, &contract, &shared) => joined?,
@@ -73,6 +75,7 @@ pub(super) async fn bridge(stream: Stream, config: Config, mut stop: Stop) -> Re
     let (pauses, revoke_deadline) = (Pauses::new(config.stream.paused), revoke_deadline(&config));
     let fitness = target::watch(&config, shared.admin.clone());
     let growth = growth::watch(shared.client.clone(), routing.clone());
+    tracing::info!(event = events::RUNNING, sources = sources.len(), "the sources are joined");
     Ok(Some(Bridge {
         fitness,
         unfit: None,
@@ -87,6 +90,7 @@ pub(super) async fn bridge(stream: Stream, config: Config, mut stop: Stop) -> Re
         key_space,
         controls,
         growth,
+        moves: Moves::default(),
         flows: std::collections::BTreeMap::new(),
         leaving: Vec::new(),
         pauses,
@@ -232,7 +236,8 @@ async fn partitions(topic: &str, shared: &Shared) -> Result<u32, Problem> {
 /// Says what is being waited for, and waits.
 pub(super) async fn wait(retry: &mut Retry, board: &StatusBoard, problem: &str) {
     let pause = retry.next_pause();
-    tracing::warn!(attempt = retry.attempts(), ?pause, "{problem}");
+    let (attempt, pause_ms) = (retry.attempts(), pause.as_millis() as u64);
+    tracing::warn!(event = events::START_WAITS, attempt, pause_ms, "{problem}");
     board.set_error(Some(problem.to_owned()));
     tokio::time::sleep(pause).await;
 }

@@ -6,9 +6,12 @@ use super::Shared;
 use super::batch::Sent;
 use super::batches::{Batches, Counts};
 use super::flow::now_ms;
+use crate::dead_letter::Reason;
 use crate::lane::{Partition, PhaseName, Stop, StopCause};
+use crate::logging::events;
+use crate::logging::trace_context::trace_id;
 use crate::metrics::{Metrics, PartitionMetrics};
-use crate::record::{Offset, SourcePartition};
+use crate::record::{Offset, Record, SourcePartition};
 use crate::status::{LaneStatus, PartitionHandle, PartitionState, Totals};
 
 /// How often a partition tells how things are.
@@ -31,6 +34,10 @@ pub(super) struct Told {
     /// What the source's last failure is, in case it stops the partition, and what has stopped it.
     source_cause: StopCause,
     stop_cause: StopCause,
+    /// Since when something is wrong, as the log was told.
+    troubled_since: Option<Instant>,
+    source_name: String,
+    source: SourcePartition,
     producer_name: String,
     reported: Instant,
 }
@@ -48,6 +55,9 @@ impl Told {
             held_since: None,
             source_cause: StopCause::Source,
             stop_cause: StopCause::Source,
+            troubled_since: None,
+            source_name: source_name.to_owned(),
+            source: source.clone(),
             producer_name: producer_name.to_owned(),
             reported: Instant::now(),
         }
@@ -105,11 +115,26 @@ impl Told {
 
     /// The partition is stopped.
     pub(super) fn stopped(&mut self, stop: &Stop) {
-        self.reason = Some(stop.to_string());
+        self.troubled(stop.to_string());
         self.stop_cause = match stop.cause() {
             StopCause::Source => self.source_cause,
             other => other,
         };
+    }
+
+    /// Something is wrong, and the log was told: it will hear when that is over.
+    pub(super) fn troubled(&mut self, reason: String) {
+        self.reason = Some(reason);
+        self.troubled_since.get_or_insert_with(Instant::now);
+    }
+
+    /// The partition mirrors again after something was wrong, if something was.
+    fn recovered(&mut self, position: Option<Offset>) {
+        let Some(since) = self.troubled_since.take() else { return };
+        let SourcePartition { topic, partition, .. } = &self.source;
+        let (event, source) = (events::PARTITION_RECOVERED, &self.source_name);
+        let after_seconds = (since.elapsed().as_secs_f64() * 10.0).round() / 10.0;
+        tracing::info!(event, source, topic, partition, position, after_seconds, "it mirrors again");
     }
 
     /// The partition is being opened again.
@@ -170,7 +195,19 @@ impl Told {
         self.reported = Instant::now();
         if batches.drift.records() > 0 || !batches.drift.is_empty() {
             let drift = std::mem::take(&mut batches.drift);
-            self.handle.checked(&drift, now_ms());
+            for (field, offset) in self.handle.checked(&drift, now_ms()) {
+                let SourcePartition { topic, partition, .. } = &self.source;
+                let (event, source) = (events::CONTRACT_DRIFT, &self.source_name);
+                tracing::warn!(
+                    event,
+                    source,
+                    topic,
+                    partition,
+                    offset,
+                    field,
+                    "a field that the contract lacks came first"
+                );
+            }
             drift.counts().for_each(|(field, times)| self.all.drifted(field, times));
             if drift.other() > 0 {
                 self.all.drifted("other", drift.other());
@@ -178,6 +215,9 @@ impl Told {
         }
         let state = state(core.phase_name());
         let position = core.position();
+        if state == PartitionState::Running && self.reason.is_none() {
+            self.recovered(position);
+        }
         let lag_records = position.zip(source_end).map(|(position, end)| end.saturating_sub(position));
         let stamp_ms = batches.oldest_stamp_ms().or(batches.newest_stamp_ms);
         let lag_seconds = match lag_records {
@@ -225,4 +265,18 @@ fn lane((target, last_sequence_id, batches, bytes): (String, Option<Offset>, usi
         batches_in_flight: u32::try_from(batches).unwrap_or(u32::MAX),
         bytes_in_flight: bytes as u64,
     }
+}
+
+/// A record cannot be translated or published. Said when that is decided: what is read again is said again.
+pub(super) fn unfit(source: &SourcePartition, record: &Record<'_>, reason: Reason<'_>) {
+    let (cause, trace_id) = (reason.cause(), trace_id(record.headers));
+    let (field, detail) = match reason {
+        Reason::Untranslatable(error) => {
+            (Some(error.path.as_str()).filter(|path| !path.is_empty()), error.detail.to_string())
+        }
+        Reason::TooLarge { limit_bytes } => (None, format!("it does not fit into a message of {limit_bytes} bytes")),
+    };
+    let SourcePartition { topic, partition, .. } = source;
+    let (event, offset) = (events::DEAD_LETTER, record.offset);
+    tracing::warn!(event, topic, partition, offset, cause, field, trace_id, "a record becomes a dead letter: {detail}");
 }

@@ -18,6 +18,7 @@ use super::routes::ProducerEvents;
 use super::service_url::ServiceUrl;
 use super::tls::TlsConfig;
 use crate::config::{PulsarAuthKind, PulsarSection};
+use crate::logging::events;
 
 /// How to reach Pulsar.
 #[derive(Debug, Clone)]
@@ -344,7 +345,7 @@ impl Client {
             return Ok(Arc::clone(connection));
         }
         if let Some((at, error)) = way.failed.as_ref().filter(|(at, _)| *at >= asked) {
-            tracing::debug!(broker = address.name(), ago = ?at.elapsed(), "somebody else's attempt has failed");
+            tracing::debug!(event = events::DETAIL, broker = address.name(), ago = ?at.elapsed(), "somebody else's attempt has failed");
             return Err(error.clone());
         }
         way.connection = None;

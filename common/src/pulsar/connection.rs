@@ -19,6 +19,8 @@ use super::routes::{Routes, Todo};
 use super::service_url::host_name;
 use super::tls;
 
+use crate::logging::events;
+
 /// What a broker takes in a message where it does not say.
 const DEFAULT_MAX_MESSAGE_BYTES: usize = 5 * 1024 * 1024;
 /// No broker makes us hold more than this for one frame.
@@ -107,7 +109,8 @@ impl Connection {
         };
         tokio::spawn(write_all(write, outgoing, tasks.clone(), stopped.clone()));
         tokio::spawn(read_all(frames, tasks, stopped));
-        tracing::info!(broker = %connection.broker, server = %connected.server_version, max_message_bytes, "connected");
+        let (event, broker) = (events::PULSAR_CONNECTED, &connection.broker);
+        tracing::info!(event, broker, server = connected.server_version, max_message_bytes, "connected");
         Ok(connection)
     }
 
@@ -276,7 +279,7 @@ struct Tasks {
 
 impl Tasks {
     fn end(&self, reason: &str) {
-        tracing::warn!(broker = %self.broker, reason, "connection ended");
+        tracing::warn!(event = events::PULSAR_CONNECTION_LOST, broker = self.broker, "connection ended: {reason}");
         self.routes.die(reason);
         self.stop.send_replace(Some(reason.to_owned()));
     }

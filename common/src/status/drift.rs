@@ -30,8 +30,14 @@ pub(super) struct Evidence {
 }
 
 impl Evidence {
-    /// Adds what a partition found.
-    pub(super) fn add(&mut self, drift: &Drift, partition: &PartitionStatus, unix_ms: u64) {
+    /// Adds what a partition found; gives the fields that had not come before, each with a record that has it.
+    pub(super) fn add(
+        &mut self,
+        drift: &Drift,
+        partition: &PartitionStatus,
+        unix_ms: u64,
+    ) -> Vec<(String, Option<Offset>)> {
+        let mut new = Vec::new();
         self.records += drift.records();
         self.other += drift.other();
         for (field, count) in drift.counts() {
@@ -44,10 +50,12 @@ impl Evidence {
             } else if self.fields.len() < DRIFT_PATHS_MAX {
                 let line = Line { count, first_seen_ms: unix_ms, last_seen_ms: unix_ms, example: example() };
                 self.fields.insert(field.to_owned(), line);
+                new.push((field.to_owned(), drift.last_offset(field)));
             } else {
                 self.other += count;
             }
         }
+        new
     }
 
     /// As it stands in `/status`.

@@ -103,6 +103,10 @@ fn check_limits(config: &Config) -> Result<(), Problem> {
             ),
         );
     }
+    in_range("log.repeat_seconds", config.log.repeat_seconds, 1, 3_600)?;
+    if config.log.summary_seconds != 0 {
+        in_range("log.summary_seconds", config.log.summary_seconds, 5, 86_400)?;
+    }
     in_range("health.stall_seconds", config.health.stall_seconds, 5, 3_600)?;
     in_range("shutdown.deadline_seconds", config.shutdown.deadline_seconds, 1, 600)?;
     for url in &config.fleet.url {

@@ -18,6 +18,7 @@ use super::Health;
 use super::bulk::{self, GroupConsumer, Queue};
 use super::faults;
 use super::partition::PartitionReader;
+use crate::logging::events;
 use crate::record::SourcePartition;
 use crate::source::{Notice, SourceError};
 
@@ -55,17 +56,18 @@ pub(super) type Held = SyncSender<Infallible>;
 
 impl ClientContext for GroupContext {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        let topic = &self.topic;
+        // What it calls an error it deals with by itself; what it cannot deal with comes to us as an error of its own.
         match level {
-            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
-                tracing::error!(topic = %self.topic, facility, "kafka client: {message}");
+            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => {
+                tracing::debug!(event = events::DETAIL, topic, facility, "kafka client: {message}");
             }
-            RDKafkaLogLevel::Warning => tracing::warn!(topic = %self.topic, facility, "kafka client: {message}"),
-            _ => tracing::debug!(topic = %self.topic, facility, "kafka client: {message}"),
+            _ => tracing::warn!(event = events::KAFKA_CLIENT, topic, cause = facility, "kafka client: {message}"),
         }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.health.trouble(error.to_string(), format!("kafka client: {error}: {reason}"));
+        self.health.trouble(&self.topic, &error.to_string(), format!("kafka client: {error}: {reason}"));
     }
 }
 
@@ -85,7 +87,7 @@ impl ConsumerContext for GroupContext {
     fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
         if let Err(error) = result {
             self.commits_failed.fetch_add(1, Ordering::Relaxed);
-            tracing::debug!(topic = %self.topic, "the group's committed offset was not moved: {error}");
+            tracing::debug!(event = events::DETAIL, topic = %self.topic, "the group's committed offset was not moved: {error}");
         }
     }
 }
@@ -102,14 +104,14 @@ impl GroupContext {
             readers.extend(queue.map(|queue| self.reader(number, queue)));
         }
         if let Err(error) = base.pause(&mine) {
-            tracing::debug!(topic = %self.topic, "pausing before the assignment: {error}");
+            tracing::debug!(event = events::DETAIL, topic = %self.topic, "pausing before the assignment: {error}");
         }
         self.go_on_at_positions(base)?;
         base.incremental_assign(&mine)?;
         if mine.count() > 0 {
             base.pause(&mine)?;
         }
-        tracing::info!(topic = %self.topic, partitions = ?numbers(&mine), "assigned");
+        tracing::debug!(event = events::DETAIL, topic = %self.topic, partitions = ?numbers(&mine), "assigned");
         for reader in readers {
             self.notify(Notice::Assigned(reader.into()));
         }
@@ -130,7 +132,7 @@ impl GroupContext {
     fn revoke(&self, base: &GroupConsumer, list: &TopicPartitionList) -> KafkaResult<()> {
         let lost = base.assignment_lost();
         let numbers = numbers(list);
-        tracing::info!(topic = %self.topic, partitions = ?numbers, lost, "revoked");
+        tracing::debug!(event = events::DETAIL, topic = %self.topic, partitions = ?numbers, lost, "revoked");
         for &number in &numbers {
             // A start that waits for librdkafka would wait for this very callback.
             if let Some(queue) = self.owned().get(&(number as u32)).and_then(|owned| owned.queue.upgrade()) {
@@ -142,7 +144,9 @@ impl GroupContext {
         for number in numbers {
             let Some(assignment) = self.owned().remove(&(number as u32)) else { continue };
             if !self.wait_until_released(&assignment, deadline) {
-                tracing::warn!(topic = %self.topic, partition = number, "not drained within the deadline; giving it up");
+                let (topic, partition) = (&self.topic, number);
+                let event = events::PARTITION_NOT_DRAINED;
+                tracing::warn!(event, topic, partition, "not drained within the deadline; giving it up");
             }
             // Also when the reader is gone: a start that it had asked for may still be under way.
             if let Some(queue) = assignment.queue.upgrade() {
@@ -214,7 +218,7 @@ impl GroupContext {
             _ => faults::of_client(&what, &self.topic, error),
         };
         if told.is_transient() {
-            self.health.trouble(error.to_string(), told.to_string());
+            self.health.trouble(&self.topic, &error.to_string(), told.to_string());
         } else {
             self.notify(Notice::Failed(told));
         }

@@ -1,6 +1,5 @@
 //! The membership in a consumer group, and the thread that keeps it.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
@@ -16,6 +15,7 @@ use super::bulk::{self, GroupConsumer};
 use super::context::{GroupContext, STEP};
 use super::orphans::{Watch, Watched};
 use super::{KafkaSettings, faults};
+use crate::logging::events;
 use crate::source::{Leave, Notice, SourceError};
 
 /// How long the close waits for what comes after the last revoke: LeaveGroup, and readers dropped late.
@@ -27,12 +27,9 @@ pub struct Health {
     start: Instant,
     last_step_ms: AtomicU64,
     last_member_ms: AtomicU64,
-    /// What the client said last of its trouble with the brokers, and when each kind of it was last written to the log.
-    trouble: Mutex<(Option<String>, HashMap<String, Instant>)>,
+    /// What the client said last of its trouble with the brokers.
+    trouble: Mutex<Option<String>>,
 }
-
-/// Trouble of one kind is written to the log so often: without brokers the client repeats itself ten times a second.
-const REPEAT: Duration = Duration::from_secs(30);
 
 impl Health {
     fn new() -> Self {
@@ -50,16 +47,10 @@ impl Health {
     }
 
     /// The client has trouble of some kind with the brokers, and deals with it.
-    pub(super) fn trouble(&self, kind: String, text: String) {
-        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-        // Invariant: at most one entry for each error that librdkafka knows.
-        if trouble.1.get(&kind).is_none_or(|told| told.elapsed() >= REPEAT) {
-            trouble.1.insert(kind, Instant::now());
-            tracing::warn!("{text}");
-        } else {
-            tracing::debug!("{text}");
-        }
-        trouble.0 = Some(text);
+    pub(super) fn trouble(&self, topic: &str, kind: &str, text: String) {
+        // Without brokers the client repeats itself ten times a second; of each kind the log holds back what repeats.
+        tracing::warn!(event = events::SOURCE_TROUBLE, topic, cause = kind, "{text}");
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
     }
 
     /// For how long the consumer has been no member of its group, and what the client said last: a bridge without the
@@ -68,7 +59,7 @@ impl Health {
         let since = Duration::from_millis(self.last_member_ms.load(Ordering::Relaxed));
         (
             self.start.elapsed().saturating_sub(since),
-            self.trouble.lock().unwrap_or_else(PoisonError::into_inner).0.clone(),
+            self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         )
     }
 
@@ -210,7 +201,12 @@ impl KafkaGroup {
     pub async fn close(self, leave: Leave, deadline: Duration) {
         let (done, finished) = oneshot::channel();
         if self.close.send(Close { leave, done }).is_ok() && tokio::time::timeout(deadline, finished).await.is_err() {
-            tracing::warn!(topic = %self.topic, "the consumer group was not left within {deadline:?}");
+            let topic = &self.topic;
+            tracing::warn!(
+                event = events::SOURCE_LEFT_LATE,
+                topic,
+                "the consumer group was not left within {deadline:?}"
+            );
         }
     }
 }
@@ -277,7 +273,7 @@ fn step(consumer: &GroupConsumer) {
 /// Closes the consumer (which revokes what is still ours), and drops it here, not on a reader's thread.
 fn shut(consumer: Arc<GroupConsumer>) {
     if let Err(error) = consumer.close_queue() {
-        tracing::debug!("closing the consumer: {error}");
+        tracing::debug!(event = events::DETAIL, "closing the consumer: {error}");
     } else {
         let deadline = Instant::now() + consumer.context().revoke_deadline + LAST_STEPS;
         while !consumer.closed() && Instant::now() < deadline {

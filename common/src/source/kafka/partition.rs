@@ -13,6 +13,7 @@ use super::context::Held;
 use super::control::Control;
 use super::faults;
 use super::group::run_blocking;
+use crate::logging::events;
 use crate::record::{Header, Offset, Record, SourcePartition};
 use crate::source::{SourceError, Stamp, Start, Taken};
 
@@ -266,7 +267,7 @@ impl PartitionReader {
             if state.ours { self.control.queue.consumer().commit(&list, CommitMode::Async) } else { Ok(()) }
         });
         if let Err(error) = committed {
-            tracing::debug!(partition = %self.partition, offset, "the group's committed offset was not moved: {error}");
+            tracing::debug!(event = events::DETAIL, partition = %self.partition, offset, "the group's committed offset was not moved: {error}");
         }
     }
 

@@ -9,6 +9,7 @@ use super::faults::{self, NOT_FOUND, PRECONDITION_FAILED};
 use super::link::{Link, within};
 use super::settings::{field_table, short};
 use crate::config::{ArgumentValue, QueueType};
+use crate::logging::events;
 
 /// Whether the server lets one consumer at a time have the queue's messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +68,12 @@ async fn declare(link: &Link, queue: &str, what: &str) -> Result<Option<SingleCo
         Ok(_) => Some(SingleConsumer::Yes),
         Err(error) => match faults::refusal(&error) {
             Some((PRECONDITION_FAILED, words)) => {
-                tracing::warn!(queue, "the queue is there with other settings, and is used as it is: {words}");
+                tracing::warn!(
+                    event = events::QUEUE_DIFFERS,
+                    topic = queue,
+                    cause = "settings",
+                    "the queue is there with other settings, and is used as it is: {words}"
+                );
                 None
             }
             _ => return Err(faults::typed(what, &error)),
@@ -94,6 +100,9 @@ async fn has_dead_letter_exchange(link: &Link, what: &str) -> Result<bool, Sourc
         Err(error) => match faults::refusal(&error) {
             Some((NOT_FOUND, _)) => {
                 tracing::warn!(
+                    event = events::QUEUE_DIFFERS,
+                    topic = what,
+                    cause = "dead-letter-exchange",
                     exchange,
                     "the queue's dead-letter exchange does not exist: what is rejected would be lost"
                 );
@@ -149,7 +158,9 @@ async fn ask_for_single_consumer(link: &Link, queue: &str) -> Result<SingleConsu
         && (single == SingleConsumer::Unknown || link.settings.queue_type == QueueType::Quorum)
     {
         tracing::warn!(
-            queue,
+            event = events::QUEUE_DIFFERS,
+            topic = queue,
+            cause = "single-active-consumer",
             ?single,
             "the queue should have x-single-active-consumer: any other consumer would take messages away from the bridge"
         );

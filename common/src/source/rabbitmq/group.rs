@@ -12,6 +12,7 @@ use super::health::Health;
 use super::link::Link;
 use super::{QueueReader, RabbitSettings, StreamReader};
 use crate::config::QueueType;
+use crate::logging::events;
 use crate::record::SourcePartition;
 use crate::source::{Leave, Notice, SourceError};
 
@@ -55,7 +56,9 @@ impl RabbitGroup {
         for queue in &settings.queues {
             match declare::prepare(&link, queue).await {
                 // Its reader tries again, and stalls visibly; the other queues go on.
-                Err(error) if error.is_transient() => tracing::warn!(queue, "{error}"),
+                Err(error) if error.is_transient() => {
+                    tracing::warn!(event = events::SOURCE_TROUBLE, topic = queue, "{error}")
+                }
                 Err(error) => return Err(error),
                 Ok(_) => {}
             }
@@ -102,7 +105,7 @@ impl RabbitGroup {
     /// hold comes again. There is nothing to leave for good, so that both ways are the same.
     pub async fn close(self, _leave: Leave, deadline: Duration) {
         if tokio::time::timeout(deadline, self.link.close(deadline / 2)).await.is_err() {
-            tracing::warn!(source = ?self, "the connection to RabbitMQ was not closed within {deadline:?}");
+            tracing::warn!(event = events::SOURCE_LEFT_LATE, topic = ?self, "the connection to RabbitMQ was not closed within {deadline:?}");
         }
     }
 }

@@ -12,6 +12,8 @@ use super::faults;
 use super::settings::RabbitSettings;
 use super::wire::{self, Introduction, Kit, Server};
 
+use crate::logging::events;
+
 /// The connection of one source.
 pub(super) struct Link {
     pub(super) settings: RabbitSettings,
@@ -106,12 +108,12 @@ impl Link {
         let mut idle = self.idle.lock().await;
         // Nobody sends: it ends when the last one who is busy has gone.
         if tokio::time::timeout(patience, idle.recv()).await.is_err() {
-            tracing::debug!("RabbitMQ is left with acknowledgements unsent, or readers in use");
+            tracing::debug!(event = events::DETAIL, "RabbitMQ is left with acknowledgements unsent, or readers in use");
         }
         if let Some(live) = self.live.lock().await.take()
             && let Err(error) = live.connection.close(200, "the bridge stops".into()).await
         {
-            tracing::debug!("closing the connection to RabbitMQ: {error}");
+            tracing::debug!(event = events::DETAIL, "closing the connection to RabbitMQ: {error}");
         }
     }
 }

@@ -16,6 +16,8 @@ use super::faults;
 use super::link::{Link, within};
 use super::settings::short;
 
+use crate::logging::events;
+
 /// What the server is told about deliveries, in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ack {
@@ -127,7 +129,7 @@ impl Session {
         let Session { acks, acker, incoming, what, .. } = self;
         drop(acks);
         if tokio::time::timeout(link.settings.request_timeout, acker).await.is_err() {
-            tracing::debug!("{what}: the channel was not closed in time");
+            tracing::debug!(event = events::DETAIL, "{what}: the channel was not closed in time");
         }
         drop(incoming);
     }
@@ -147,7 +149,7 @@ async fn acknowledge(channel: Channel, mut inbox: UnboundedReceiver<Ack>) {
         };
         if let Err(error) = sent {
             // The reader hears of it from its consumer; what was not acknowledged comes again.
-            tracing::debug!("an acknowledgement was not sent: {error}");
+            tracing::debug!(event = events::DETAIL, "an acknowledgement was not sent: {error}");
             return;
         }
         if next.is_none() {
@@ -161,6 +163,6 @@ async fn close(channel: &Channel) {
     if channel.status().connected()
         && let Err(error) = channel.close(200, "done".into()).await
     {
-        tracing::debug!("closing a channel: {error}");
+        tracing::debug!(event = events::DETAIL, "closing a channel: {error}");
     }
 }

@@ -1,0 +1,112 @@
+//! The secrets of a configuration, for whoever must not show them.
+
+use std::path::Path;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use super::{Config, Source, read_secret};
+
+/// What is shorter would hide ordinary words of the log.
+const HIDDEN_CHARS_MIN: usize = 5;
+
+/// RabbitMQ's own login, which everybody knows, and which stands in its errors.
+const NO_SECRET: &str = "guest";
+
+impl Config {
+    /// Every secret that the configuration holds or names the file of, as far as it can be read now. Also passwords within
+    /// URLs, and logins as they travel in HTTP's basic authentication. The longest come first, since one may be part of another.
+    pub fn secrets_to_hide(&self) -> Vec<String> {
+        let mut secrets = self.secrets();
+        secrets.retain(|secret| secret.chars().count() >= HIDDEN_CHARS_MIN && secret != NO_SECRET);
+        let users = [&self.kafka.sasl.username, &self.rabbitmq.username, &self.registry.username];
+        let basic = |user: &String| {
+            let of_user = |secret: &String| STANDARD.encode(format!("{user}:{secret}"));
+            secrets.iter().map(of_user).collect::<Vec<_>>()
+        };
+        let encoded: Vec<String> = users.into_iter().flatten().flat_map(basic).collect();
+        secrets.extend(encoded);
+        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        secrets.dedup();
+        secrets
+    }
+
+    fn secrets(&self) -> Vec<String> {
+        let inline =
+            [&self.kafka.sasl.password, &self.rabbitmq.password, &self.pulsar.auth.token, &self.registry.password];
+        let mut files = vec![
+            &self.kafka.sasl.password_file,
+            &self.rabbitmq.password_file,
+            &self.pulsar.auth.token_file,
+            &self.registry.password_file,
+            &self.http.token_file,
+        ];
+        for source in self.source.values() {
+            if let Source::Poll(poll) = source {
+                files.extend(poll.endpoint.values().flat_map(|of| [&of.password_file, &of.token_file]));
+            }
+        }
+        let urls = [&self.rabbitmq.url, &self.rabbitmq.management_url];
+        let inline = inline.into_iter().flatten().map(|secret| secret.expose().to_owned());
+        let in_files = files.into_iter().flatten().filter_map(|path| read_secret(None, Some(path)).ok()?);
+        let in_urls = urls.into_iter().filter_map(|url| password_within(url.expose()));
+        let of_oauth2 = self.pulsar.auth.credentials_file.as_deref().and_then(client_secret);
+        inline.chain(in_files.map(|secret| secret.expose().to_owned())).chain(in_urls).chain(of_oauth2).collect()
+    }
+}
+
+/// The password in `scheme://user:password@host`.
+fn password_within(url: &str) -> Option<String> {
+    let (login, _) = url.split_once("://")?.1.split(['/', '?', '#']).next()?.rsplit_once('@')?;
+    Some(login.split_once(':')?.1.to_owned())
+}
+
+/// That of OAuth2, in its JSON file.
+fn client_secret(path: &Path) -> Option<String> {
+    let json: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path).ok()?).ok()?;
+    Some(json["client_secret"].as_str()?.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn every_secret_of_a_configuration_is_known_to_who_must_hide_it() {
+        let directory = std::env::temp_dir().join(format!("secrets-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let file = |name: &str, text: &str| {
+            std::fs::write(directory.join(name), text).unwrap();
+            directory.join(name)
+        };
+        let config: Config = serde_json::from_value(json!({
+            "stream": {"name": "s"},
+            "target": {"topic": "persistent://public/default/t"},
+            "kafka": {"sasl": {"mechanism": "PLAIN", "username": "me", "password": "of-kafka"}},
+            "rabbitmq": {"url": "amqp://u:of-the-url@h:1/v", "password_file": file("rabbitmq", "of-rabbitmq\n")},
+            "pulsar": {"auth": {"token": "of-pulsar", "credentials_file": file("oauth", r#"{"client_secret": "of-oauth2"}"#)}},
+            "registry": {"username": "me", "password": "of-the-registry"},
+            "http": {"token_file": file("http", "of-the-controls")},
+            "source": {"polled": {"kind": "poll", "endpoint": {"e": {
+                "kind": "pulsar", "url": "http://e", "token_file": file("endpoint", "of-an-endpoint")}}}},
+        }))
+        .unwrap();
+        let hidden = config.secrets_to_hide();
+        for secret in [
+            "of-kafka",
+            "of-rabbitmq",
+            "of-the-url",
+            "of-pulsar",
+            "of-oauth2",
+            "of-the-registry",
+            "of-the-controls",
+            "of-an-endpoint",
+            &STANDARD.encode("me:of-the-registry"),
+        ] {
+            assert!(hidden.iter().any(|known| known == secret), "{secret} is missing in {hidden:?}");
+        }
+        std::fs::remove_dir_all(directory).unwrap();
+    }
+}
