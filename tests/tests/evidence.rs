@@ -150,12 +150,12 @@ impl Lines {
         Err(format!("{what} did not come: {last:#}").into())
     }
 
-    fn interrupt(self) -> Result<Option<i32>> {
-        let Self { mut child, lines } = self;
-        let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status()?;
+    fn interrupt(mut self) -> Result<Option<i32>> {
+        let killed = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status()?;
         assert!(killed.success());
+        let lines = &mut self.lines;
         tokio::task::block_in_place(|| lines.map_while(std::result::Result::ok).for_each(drop));
-        Ok(child.wait()?.code())
+        Ok(self.child.wait()?.code())
     }
 }
 
