@@ -57,7 +57,10 @@ impl Container {
         std::fs::create_dir_all(&directory)?;
         // Where the host looks names up is nothing to a container; whoever wants names sets a resolver with `RESOLVER`.
         let resolver = settings.iter().find(|(name, _)| name == RESOLVER).map_or("", |(_, address)| address);
-        std::fs::write(directory.join("resolv.conf"), format!("nameserver {resolver}\noptions timeout:2 attempts:2\n"))?;
+        std::fs::write(
+            directory.join("resolv.conf"),
+            format!("nameserver {resolver}\noptions timeout:2 attempts:2\n"),
+        )?;
         std::fs::write(directory.join("hosts"), "127.0.0.1 localhost\n")?;
         let specification = specification(image, arguments, config, settings, &directory)?;
         std::fs::write(directory.join("config.json"), serde_json::to_vec_pretty(&specification)?)?;

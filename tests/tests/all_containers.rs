@@ -61,7 +61,8 @@ async fn audit_trail() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs real brokers and all images: tests/run --full"]
 async fn broker_metrics() -> Result<()> {
-    let plan = Plan { stream: Stream::BrokerMetrics, kafka: Some(Stream::SystemHealth), ..Plan::kafka(Stream::JobMetrics) };
+    let plan =
+        Plan { stream: Stream::BrokerMetrics, kafka: Some(Stream::SystemHealth), ..Plan::kafka(Stream::JobMetrics) };
     mirrors("image-brokers", plan, Stream::SystemHealth, 104).await
 }
 

@@ -41,7 +41,9 @@ fn is_confined(bridge: &Bridge) -> Result<()> {
     let process = bridge.process_id()?;
     let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
     let has = |line: &str| status.lines().any(|other| other.split_whitespace().eq(line.split_whitespace()));
-    for line in ["Uid: 65532 65532 65532 65532", "CapEff: 0000000000000000", "CapBnd: 0000000000000000", "NoNewPrivs: 1"] {
+    for line in
+        ["Uid: 65532 65532 65532 65532", "CapEff: 0000000000000000", "CapBnd: 0000000000000000", "NoNewPrivs: 1"]
+    {
         assert!(has(line), "not '{line}': {status}");
     }
     let mounts = std::fs::read_to_string(format!("/proc/{process}/mountinfo"))?;
@@ -98,13 +100,20 @@ fn an_image_holds_a_static_binary_its_configuration_and_certificates_and_nothing
         };
         let strange: Vec<_> = files.keys().filter(|path| !is_known(path)).collect();
         assert!(strange.is_empty(), "{name}: {strange:?}");
-        assert!(!std::fs::read(image.root.join("bridge"))?.windows(8).any(|part| part == b"/ld-musl" || part == b"/ld-linu"));
+        assert!(
+            !std::fs::read(image.root.join("bridge"))?
+                .windows(8)
+                .any(|part| part == b"/ld-musl" || part == b"/ld-linu")
+        );
         let certificates = std::fs::read_to_string(image.root.join(CERTIFICATES))?;
         assert!(certificates.matches("BEGIN CERTIFICATE").count() > 50, "{name}: too few certificates");
         assert_eq!(image.config["User"], "65532:65532", "{name}");
         for label in ["title", "version", "revision", "created", "licenses"] {
             let value = &image.config["Labels"][format!("org.opencontainers.image.{label}")];
-            assert!(value.as_str().is_some_and(|value| !value.is_empty() && value != "unknown"), "{name}: {label}: {value}");
+            assert!(
+                value.as_str().is_some_and(|value| !value.is_empty() && value != "unknown"),
+                "{name}: {label}: {value}"
+            );
         }
         let sbom = files.keys().find(|path| path.ends_with(".cdx.json")).ok_or("no bill of materials")?;
         let sbom: Value = serde_json::from_slice(&std::fs::read(image.root.join(sbom))?)?;

@@ -93,8 +93,10 @@ fn event(number: u64, more: &str) -> String {
 
 /// Publishes bodies to the partitions in turn.
 fn publish(scenario: &Scenario, bodies: impl Iterator<Item = String>) -> Result<()> {
-    let producer: ThreadedProducer<DefaultProducerContext> =
-        ClientConfig::new().set("bootstrap.servers", &scenario.brokers).set("message.max.bytes", "10000000").create()?;
+    let producer: ThreadedProducer<DefaultProducerContext> = ClientConfig::new()
+        .set("bootstrap.servers", &scenario.brokers)
+        .set("message.max.bytes", "10000000")
+        .create()?;
     for (number, body) in bodies.enumerate() {
         let record: BaseRecord<'_, str, String> =
             BaseRecord::to(&scenario.topic).payload(&body).partition(number as i32 % 10);

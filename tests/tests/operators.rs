@@ -292,10 +292,8 @@ async fn two_operators_at_once_and_dead_servers_are_told_so() -> Result<()> {
             operator.command(&["verify", "job-lifecycle", "--since-start"])?.stdout(Stdio::piped()).spawn()?;
         drop(child.stdout.take());
         assert_eq!(tokio::task::block_in_place(|| child.wait())?.code(), Some(0));
-        let nobody = Operator {
-            settings: with(operator.settings.clone(), "BRIDGE__PULSAR__URL", "pulsar://127.0.0.1:1"),
-            ..operator.clone()
-        };
+        let mut nobody = operator.clone();
+        nobody.settings = with(nobody.settings, "BRIDGE__PULSAR__URL", "pulsar://127.0.0.1:1");
         for arguments in [
             &["verify", "job-lifecycle", "--json"][..],
             &["replay", "job-lifecycle", "--missing", "--yes", "--json"],

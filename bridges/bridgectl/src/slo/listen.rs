@@ -13,8 +13,8 @@ use tokio::sync::mpsc;
 
 use super::account::{Arrived, Kind, Place};
 use crate::checkpoint::Name;
-use crate::topic::{EntryReader, end_of};
 use crate::terminal::now_ms;
+use crate::topic::{EntryReader, end_of};
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(15);

@@ -44,7 +44,14 @@ pub(crate) async fn run(desk: &Arc<Desk>, arguments: &VerifyArguments) -> Result
     let mut ticks = tokio::time::interval_at(Instant::now() + every, every);
     let kept = vec![Vec::new(); desk.parts.len()];
     let shared = Arc::clone(&run.shared);
-    let mut following = Following { shared, arguments, began: Instant::now(), told: HashSet::new(), kept, early: vec![None; desk.parts.len()] };
+    let mut following = Following {
+        shared,
+        arguments,
+        began: Instant::now(),
+        told: HashSet::new(),
+        kept,
+        early: vec![None; desk.parts.len()],
+    };
     let interrupted = terminal::interrupted();
     tokio::pin!(interrupted);
     let mut is_first = true;

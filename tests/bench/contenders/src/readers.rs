@@ -66,9 +66,11 @@ fn cpu_seconds() -> Result<f64> {
 
 /// Reads a Kafka topic from its beginning as the bridges do: their settings, their one call for many records.
 pub(crate) fn read_kafka(brokers: &str, topic: &str, records: u64) -> Result<()> {
-    let topic = KafkaTopic::open(KafkaSettings::new(brokers, topic, "bench-read-only"))?;
+    let settings = KafkaSettings::new(brokers, topic, "bench-read-only");
+    let queue_bytes = settings.queue_bytes;
+    let topic = KafkaTopic::open(settings)?;
     let from: Vec<_> = (0..topic.partitions()).map(|partition| (partition, 0)).collect();
-    let mut window = topic.read(&from)?;
+    let mut window = topic.read(&from, queue_bytes)?;
     let (mut watch, mut read, mut moved_at) = (Watch::new(), 0, Instant::now());
     while read < records {
         let mut taken = 0;

@@ -230,9 +230,11 @@ async fn read(bench: &Bench, form: Form, source: &Source, rate: u64) -> Outcome 
 
 fn read_all(source: &Source, count: u64) -> Result<Book> {
     const TAKEN_AT_ONCE: usize = 1_000;
-    let topic = KafkaTopic::open(KafkaSettings::new(&source.brokers, &source.topic, "bench-latency"))?;
+    let settings = KafkaSettings::new(&source.brokers, &source.topic, "bench-latency");
+    let queue_bytes = settings.queue_bytes;
+    let topic = KafkaTopic::open(settings)?;
     let from: Vec<_> = (0..source.partitions).map(|partition| (partition, 0)).collect();
-    let mut window = topic.read(&from)?;
+    let mut window = topic.read(&from, queue_bytes)?;
     let mut book = Book::new(0, count, source.partitions);
     let (mut seen, mut moved_at) = (0, Instant::now());
     while seen < count {
