@@ -69,7 +69,7 @@ fn licences_sources_and_duplicates_are_those_that_are_allowed() {
         .collect();
     let mut needed = BTreeSet::new();
     for (name, mut versions) in versions.into_iter().filter(|(_, versions)| versions.len() > 1) {
-        let is_excused = |version: &str| {
+        let mut is_excused = |version: &str| {
             let entry = excused.iter().find(|(of, _)| {
                 of.split_once('@').is_some_and(|(of, older)| {
                     of == name && (version == older || version.starts_with(&format!("{older}.")))
