@@ -85,6 +85,16 @@ impl Prometheus {
         Ok(data["result"].as_array().cloned().unwrap_or_default())
     }
 
+    /// Waits until an expression gives something.
+    pub async fn exists(&self, expression: &str) -> Result<()> {
+        wait::until(expression, Duration::from_secs(60), async || match self.query(expression).await {
+            Ok(series) if series.is_empty() => Err("there is nothing".to_owned()),
+            Ok(_) => Ok(()),
+            Err(error) => Err(error.to_string()),
+        })
+        .await
+    }
+
     /// The alerts that are firing, by name, each with its labels and annotations.
     pub async fn firing(&self) -> Result<Vec<Value>> {
         let data = self.api("alerts", &[]).await?;
@@ -203,10 +213,15 @@ pub fn selectors(expression: &str) -> Vec<String> {
             rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ':' || c == '.')).unwrap_or(rest.len());
         let (word, after) = rest.split_at(end);
         let behind = after.trim_start();
+        let next = behind.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default();
         rest = after;
         if OF_LABELS.contains(&word) {
             rest = behind.find(')').filter(|_| behind.starts_with('(')).map_or(after, |end| &behind[end + 1..]);
-        } else if first.is_ascii_digit() || WORDS.contains(&word) || behind.starts_with('(') {
+        } else if first.is_ascii_digit()
+            || WORDS.contains(&word)
+            || behind.starts_with('(')
+            || ["by", "without"].contains(&next)
+        {
             continue;
         } else if behind.starts_with('{') {
             let end = behind.find('}').map_or(behind.len(), |end| end + 1);
