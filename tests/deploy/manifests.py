@@ -261,7 +261,7 @@ class WrongValues(unittest.TestCase):
     def test_names_that_kubernetes_does_not_take(self):
         self.refused({"streams": {"Job_Lifecycle": {}}}, "/streams", "Job_Lifecycle")
         # Its objects would be those of the setup job.
-        self.refused({"streams": {"setup": {}}}, "/streams", "setup")
+        self.refused({"streams": {"setup": {}}}, "streams.setup")
 
     def test_passwords_in_urls(self):
         self.refused({"connections": {"rabbitmqUrl": "amqp://guest:guest@rabbitmq:5672"}}, "/connections/rabbitmqUrl")
@@ -277,7 +277,7 @@ class WrongValues(unittest.TestCase):
         self.refused(one_stream(partitions=1, autoscaling={"enabled": True, "kafka": kafka}), "connections.kafkaBrokers")
         self.refused(one_stream(autoscaling={"kafka": {"topic": "job-lifecycle"}}), "/streams/job-lifecycle/autoscaling/kafka", "lag")
         queue = {"queue": "bridge-notifications", "length": 10}
-        self.refused(one_stream(partitions=1, autoscaling={"enabled": True, "rabbitmq": queue}), "authenticationRef")
+        self.refused(one_stream(autoscaling={"rabbitmq": queue}), "/streams/job-lifecycle/autoscaling/rabbitmq", "authenticationRef")
 
     def test_a_secret_over_the_configuration(self):
         self.refused(one_stream(secretFiles=[{"secret": "a", "mountPath": "/config"}]), "/streams/job-lifecycle/secretFiles/0/mountPath")

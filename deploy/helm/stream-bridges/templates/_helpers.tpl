@@ -13,6 +13,9 @@
 {{- define "bridges.check" -}}
 {{- $partitions := int .stream.partitions -}}
 {{- $scaling := .stream.autoscaling -}}
+{{- if eq .name "setup" -}}
+{{- fail "streams.setup: the objects of the setup job have this name: call the stream otherwise" -}}
+{{- end -}}
 {{- if and $partitions (gt (int .stream.replicas) $partitions) -}}
 {{- fail (printf "streams.%s.replicas: %d instances for %d partitions: those above would be idle. Use at most %d" .name (int .stream.replicas) $partitions $partitions) -}}
 {{- end -}}
@@ -25,9 +28,6 @@
 {{- end -}}
 {{- if not (or $scaling.kafka $scaling.rabbitmq) -}}
 {{- fail (printf "streams.%s.autoscaling: nothing to scale by: give kafka (topic, lag), rabbitmq (queue, length), or both" .name) -}}
-{{- end -}}
-{{- if and $scaling.rabbitmq (not $scaling.authenticationRef) -}}
-{{- fail (printf "streams.%s.autoscaling.authenticationRef: RabbitMQ's URL is a secret: name the TriggerAuthentication that has it as `host`" .name) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
