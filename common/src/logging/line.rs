@@ -67,7 +67,7 @@ impl Line {
     pub(super) fn place(&self) -> String {
         let mut place = String::new();
         for (name, value) in &self.fields {
-            if matches!(*name, "source" | "topic" | "partition" | "cause" | "from" | "broker") {
+            if matches!(*name, "source" | "topic" | "partition" | "cause" | "field" | "from" | "broker") {
                 // Writing to a string cannot fail.
                 let _ = write!(place, "{name}={value} ");
             }
