@@ -272,7 +272,8 @@ fn ask_kafka(key: &str, _: &PollEndpoint, _: &KafkaAccess, _: Duration) -> Resul
 /// Polls all endpoints at once, again and again, until nobody reads any more.
 async fn poll(plan: Arc<Plan>, queue: mpsc::Sender<Polled>) {
     let mut ticks = interval(plan.interval);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    // Never two at once: what a poll is known by is when it was.
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut before: Vec<Option<(Instant, Observation)>> = plan.endpoints.iter().map(|_| None).collect();
     loop {
         // First the room, then the poll: what waits behind a target that is down is never older than it needs to be.
