@@ -167,7 +167,7 @@ impl Feed {
     /// Sends so many records per second for so long; gives how many. Blocks. Fails where this machine cannot send them at
     /// that rate: latencies under another load than the table says are none.
     pub(crate) fn run(&self, source: &Source, bodies: &mut Bodies, rate: u64, time: Duration) -> Result<u64> {
-        let took = self.send_all(source, bodies, rate, time, &AtomicBool::new(false))?;
+        let took = self.run_until(source, bodies, rate, time, &AtomicBool::new(false))?;
         let sent = records_of(rate, time);
         let reached = sent as f64 / took.as_secs_f64();
         if reached < 0.95 * rate as f64 {
@@ -176,20 +176,9 @@ impl Feed {
         Ok(sent)
     }
 
-    /// The same at whatever rate is reached, for so long at most or until it is told to stop.
+    /// The same at whatever rate is reached, for so long at most or until it is told to stop; waits for Kafka's answers, and
+    /// gives how long the sending took.
     pub(crate) fn run_until(
-        &self,
-        source: &Source,
-        bodies: &mut Bodies,
-        rate: u64,
-        time: Duration,
-        stop: &AtomicBool,
-    ) -> Result<()> {
-        self.send_all(source, bodies, rate, time, stop).map(drop)
-    }
-
-    /// Sends, waits for Kafka's answers, and gives how long the sending took.
-    fn send_all(
         &self,
         source: &Source,
         bodies: &mut Bodies,

@@ -273,12 +273,19 @@ fn ask_kafka(key: &str, _: &PollEndpoint, _: &KafkaAccess, _: Duration) -> Resul
 async fn poll(plan: Arc<Plan>, queue: mpsc::Sender<Polled>) {
     let mut ticks = interval(plan.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut told_ms = vec![0; plan.endpoints.len()];
     let mut before: Vec<Option<(Instant, Observation)>> = plan.endpoints.iter().map(|_| None).collect();
     loop {
         // First the room, then the poll: what waits behind a target that is down is never older than it needs to be.
         let Ok(mut room) = queue.reserve_many(plan.endpoints.len()).await else { return };
         ticks.tick().await;
-        let answers = ask_all(&plan).await;
+        let mut answers = ask_all(&plan).await;
+        // What a poll is known by is when it was: no two of an endpoint may share a millisecond.
+        for (answer, told_ms) in answers.iter_mut().zip(&mut told_ms) {
+            let Some(answer) = answer else { continue };
+            answer.at_ms = answer.at_ms.max(*told_ms + 1);
+            *told_ms = answer.at_ms;
+        }
         for ((endpoint, before), answer) in plan.endpoints.iter().zip(&mut before).zip(answers) {
             let (at_ms, body) = tell(&plan.source, endpoint, before, answer);
             if let Some(place) = room.next() {

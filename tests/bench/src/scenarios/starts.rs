@@ -36,7 +36,7 @@ struct Stream {
     source: Source,
     feed: Arc<Feed>,
     stop: Arc<AtomicBool>,
-    feeding: JoinHandle<Result<()>>,
+    feeding: JoinHandle<Result<Duration>>,
 }
 
 impl Stream {
