@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use pulsar::consumer::{InitialPosition, Message as PulsarMessage};
@@ -16,6 +16,8 @@ use crate::oracle::{Content, Digest, derived, digest};
 
 /// How long no message may come before the end is reached.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long to wait after a reader that was closed while it was opened.
+const BETWEEN_TRIES: Duration = Duration::from_millis(200);
 /// Messages that are asked for at once.
 const PERMITS: u32 = 10_000;
 /// Properties with this prefix are the bridge's own, and not the record's,
@@ -126,6 +128,20 @@ async fn reader(client: &Client, topic: &str) -> Result<Reader> {
     Ok(reader)
 }
 
+/// A reader, and the last message there is. A topic that moves, or is loaded again, closes the readers it has just
+/// got: then there is another try.
+async fn opened(client: &Client, topic: &str) -> Result<(Reader, MessageIdData)> {
+    let begun = Instant::now();
+    loop {
+        let mut reader = reader(client, topic).await?;
+        match reader.get_last_message_id().await {
+            Ok(mut last) => return Ok((reader, last.pop().ok_or("no last message id")?)),
+            Err(error) if begun.elapsed() > PATIENCE => return Err(format!("the end of {topic}: {error}").into()),
+            Err(_) => tokio::time::sleep(BETWEEN_TRIES).await,
+        }
+    }
+}
+
 async fn read_partition(
     client: &Client,
     topic: &str,
@@ -135,15 +151,21 @@ async fn read_partition(
     let mut strangers = BTreeMap::new();
     // Dead letters that were redriven: their records are expected in the target now.
     let mut settled = HashSet::new();
-    let mut reader = reader(client, topic).await?;
-    let last = reader.get_last_message_id().await?.pop().ok_or("no last message id")?;
+    let (mut reader, last) = opened(client, topic).await?;
     // -1 as an entry is the broker's way to say that there is none.
     let mut done = last.entry_id == u64::MAX || last.ledger_id == u64::MAX;
+    let mut read_to = None;
     while !done {
         let next = tokio::time::timeout(PATIENCE, reader.next()).await;
         let message = next
             .map_err(|_| format!("{topic}: no message for {PATIENCE:?} after {} of them", messages.len()))?
             .ok_or_else(|| format!("{topic}: the consumer ended after {} messages", messages.len()))??;
+        // A consumer that the broker closed begins anew, at the beginning: what was read is not read twice.
+        let place = place(&message);
+        if read_to >= Some(place) {
+            continue;
+        }
+        read_to = Some(place);
         done = is_last(&message, &last);
         if parse_lane(&message.metadata().producer_name).is_some_and(|lane| lane.generation != sources.generation) {
             continue;
@@ -178,6 +200,12 @@ fn dead_letter(message: &PulsarMessage<Vec<u8>>) -> Option<DeadLetter> {
 fn property<'m>(message: &'m PulsarMessage<Vec<u8>>, name: &str) -> Option<&'m str> {
     let properties = &message.metadata().properties;
     properties.iter().find(|property| property.key == name).map(|property| property.value.as_str())
+}
+
+/// Where a message lies: ledger, entry, place in the batch.
+fn place(message: &PulsarMessage<Vec<u8>>) -> (u64, u64, i32) {
+    let id = message.message_id();
+    (id.ledger_id, id.entry_id, id.batch_index.unwrap_or(-1).max(0))
 }
 
 fn is_last(message: &PulsarMessage<Vec<u8>>, last: &MessageIdData) -> bool {
