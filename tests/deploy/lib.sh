@@ -5,6 +5,8 @@
 source "$(dirname "${BASH_SOURCE[0]}")/../../deploy/local/lib/common.sh"
 # shellcheck source=../../deploy/local/lib/packages.sh
 source "$repository/deploy/local/lib/packages.sh"
+# shellcheck source=../../deploy/local/lib/go.sh
+source "$repository/deploy/local/lib/go.sh"
 
 tools=$cache_dir/tools
 helm_version=4.3.1 kubeconform_version=0.8.0
@@ -14,10 +16,6 @@ python_packages=("kubernetes-validate==$kubernetes_schemas_version" 'cyclonedx-p
 
 # shellcheck disable=SC2034
 image_packages=(buildah:buildah crun:crun mmdebstrap:mmdebstrap musl-gcc:musl-tools file:file)
-
-ensure_go() {
-    command -v go >/dev/null || fail "Go is needed to build helm, kubeconform and the check of compose.yaml, and there is no go on the path"
-}
 
 # go_tool NAME VERSION PACKAGE: $tools/NAME-VERSION is that program afterwards.
 go_tool() {
