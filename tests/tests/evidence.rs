@@ -73,14 +73,16 @@ async fn queues_and_twins_are_compared_by_their_keys_and_what_is_not_proved_is_s
         let scene = Scene::new("keyed", plan).await?;
         let mut operator = scene.operator();
         let stream = Stream::Notifications.bridge();
-        let feed = Settings { records: Some(2_000), twins: 0.4, seed: 91, ..scene.feed(Stream::Notifications) };
-        let report = tokio::task::block_in_place(|| Generator::start(feed).wait())?;
+        // While it runs, so that of some twins the queue's comes first, and of others the topic's.
         let mut bridge = scene.bridge().await?;
+        let feed = scene.feed(Stream::Notifications);
+        let feed = Settings { records: Some(2_000), rate: Some(1_000), twins: 0.4, seed: 91, ..feed };
+        let report = tokio::task::block_in_place(|| Generator::start(feed).wait())?;
         scene.caught_up(&bridge).await?;
 
         let (code, document) = operator.verify(stream, &[])?;
         assert_eq!((code, &document["verdict"]), (Some(0), &json!("parity")), "{document:#}");
-        assert!(total(&document, "twins") > 100, "{document:#}");
+        assert!(total(&document, "twins") > 20, "{document:#}");
         assert_eq!(total(&document, "source"), report.acknowledged, "every record of Kafka: {document:#}");
         let queue = &document["queues"][0];
         assert_eq!(queue["name"], json!(scene.queue()), "{document:#}");

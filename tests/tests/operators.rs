@@ -151,7 +151,7 @@ async fn avro_is_compared_replayed_and_redriven_under_the_contract() -> Result<(
         let operator = Operator::new(&scene.directory, scene.settings());
         tokio::task::block_in_place(|| scene.publish(vec![Published::Version(1); 40]))?;
         let bridge = scene.bridge(&[])?;
-        scene.finish(bridge).await?;
+        scene.stopped(bridge).await?;
         let (code, document) = operator.verify("job-lifecycle", &[])?;
         assert_eq!(
             (code, total(&document, "dead_letters"), total(&document, "translatable")),
@@ -173,7 +173,7 @@ async fn avro_is_compared_replayed_and_redriven_under_the_contract() -> Result<(
         tokio::task::block_in_place(|| scene.publish(vec![Published::Version(3); 60]))?;
         skip(&operator, 5)?;
         let bridge = scene.bridge(&[])?;
-        scene.finish(bridge).await?;
+        scene.stopped(bridge).await?;
         let missing = ["replay", "job-lifecycle", "--missing", "--since-start", "--json"];
         let (code, said) = operator.json(&[&missing[..], &["--dry-run"]].concat())?;
         assert_eq!((code, &said["missing"]), (Some(4), &json!(5)), "{said:#}");
@@ -201,11 +201,11 @@ async fn what_keeps_its_writer_s_schema_keeps_it_when_it_is_replayed() -> Result
         let mixed = |count: usize| (0..count).map(|n| Published::Version(1 + n as u32 % 2)).collect::<Vec<_>>();
         tokio::task::block_in_place(|| scene.publish(mixed(40)))?;
         let bridge = scene.bridge(&[])?;
-        scene.finish(bridge).await?;
+        scene.stopped(bridge).await?;
         tokio::task::block_in_place(|| scene.publish(mixed(60)))?;
         skip(&operator, 9)?;
         let bridge = scene.bridge(&[])?;
-        scene.finish(bridge).await?;
+        scene.stopped(bridge).await?;
         let (code, document) = operator.verify("job-lifecycle", &[])?;
         assert_eq!((code, total(&document, "missing")), (Some(1), 9), "{document:#}");
         let (code, said) =
@@ -263,7 +263,7 @@ async fn two_operators_at_once_and_dead_servers_are_told_so() -> Result<()> {
             "--id",
             "same",
             "--rate",
-            "100",
+            "50",
             "--json",
         ];
         let first = operator.begin(&replay)?;

@@ -49,6 +49,8 @@ pub const START_WAITS: &str = "start_waits";
 /// See [`ALL`].
 pub const LOG_LEVEL_UNUSABLE: &str = "log_level_unusable";
 /// See [`ALL`].
+pub const CERTIFICATE_UNREADABLE: &str = "certificate_unreadable";
+/// See [`ALL`].
 pub const PANIC: &str = "panic";
 /// See [`ALL`].
 pub const PARTITIONS_ASSIGNED: &str = "partitions_assigned";
@@ -139,6 +141,12 @@ pub const ALL: &[Described] = &[
         "A server that it needs does not answer yet, or a topic is missing. `attempt`, `pause_ms`",
     ),
     event(LOG_LEVEL_UNUSABLE, Level::WARN, Limit::None, "`RUST_LOG` cannot be read"),
+    event(
+        CERTIFICATE_UNREADABLE,
+        Level::WARN,
+        Limit::Own,
+        "Nothing tells when it expires, until the file can be read. `file`",
+    ),
     event(PANIC, Level::ERROR, Limit::Own, "A fault in the program. `at`"),
     event(
         PARTITIONS_ASSIGNED,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::certificates::first_end_in;
 use crate::config::Config;
+use crate::logging::events;
 use crate::metrics::Metrics;
 
 /// Towards which server, which kind of certificate, and where.
@@ -30,7 +31,7 @@ pub(super) async fn watch(files: Vec<File>, metrics: Metrics) {
                     said.remove(file);
                 }
                 Err(problem) if said.get(file) != Some(&problem) => {
-                    tracing::warn!("{problem}");
+                    tracing::warn!(event = events::CERTIFICATE_UNREADABLE, file = %file.display(), "{problem}");
                     said.insert(file.clone(), problem);
                 }
                 Err(_) => {}

@@ -9,10 +9,11 @@ use bridge_common::pipeline::Workshop;
 use bridge_common::pulsar::ReaderStart;
 use serde_json::{Value, json};
 
-use super::publish::Publisher;
+use super::publish::{Publisher, take};
 use super::read::Records;
 use super::{Pace, ReplayArguments, ask, say};
 use crate::audit::{self, Operation};
+use crate::held::Held;
 use crate::terminal::{Progress, now_ms};
 use crate::verify::{self, Desk};
 
@@ -56,7 +57,9 @@ pub(super) async fn run(desk: &Arc<Desk>, arguments: &ReplayArguments, topic: &s
     let detail = json!({"topic": topic, "id": id, "range": desk.range, "offsets": offsets, "rate": arguments.rate});
     let work = async {
         let mut done = Done::default();
+        let lock = lock(desk, &id).await?;
         let result = publish(desk, arguments, topic, partitions, &id, &mut done).await;
+        lock.close().await;
         let Done { published, were_there, unfit } = done;
         let document = json!({"published": published, "were_there": were_there, "not_translated": unfit});
         result.map(|()| document).map_err(|problem| format!("{problem} ({published} were published)"))
@@ -72,6 +75,12 @@ pub(super) async fn run(desk: &Arc<Desk>, arguments: &ReplayArguments, topic: &s
     }
     say(arguments, &document, &text);
     Ok(())
+}
+
+/// One at a time of one name: two would not double anything, but each would wait for the other at every partition.
+async fn lock(desk: &Desk, id: &str) -> Result<Held, String> {
+    let name = format!("bridge/{}/replay/{id}", desk.config.stream.name);
+    take(&desk.client, &desk.config.checkpoint_topic().to_string(), &name, None).await
 }
 
 /// The same window, as it is asked for at another time.

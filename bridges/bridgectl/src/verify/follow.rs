@@ -98,9 +98,10 @@ impl Following<'_> {
         };
         let queues = queues::look(&desk, &summary.keys.tallies).await;
         let report = Report::new(&desk, summary, queues, self.arguments);
-        say(self.arguments.json, now, &report, under_way, &fresh);
+        // Kept before it is said: whoever reads a line finds what it says in the report.
         let paths =
             super::keep(&self.arguments.output, &super::file_name(&desk), &super::files(&report, &report.json()))?;
+        say(self.arguments.json, now, &report, under_way, &fresh);
         Ok((report.is_parity(), paths))
     }
 

@@ -16,7 +16,7 @@ fn errors_name_the_key_the_place_and_what_is_allowed() {
         (
             "[limit]\nmemory_mib = 64",
             &[],
-            "demo.toml: unknown key limit. Did you mean limits? Allowed here: stream, kafka, rabbitmq, pulsar, registry, source, contract, target, route, dedupe, dead_letters, limits, http, health, shutdown, fleet, setup.",
+            "demo.toml: unknown key limit. Did you mean limits? Allowed here: stream, kafka, rabbitmq, pulsar, registry, source, contract, target, route, dedupe, dead_letters, limits, http, log, health, shutdown, fleet, setup.",
         ),
         (
             "",
@@ -160,7 +160,7 @@ fn errors_name_the_key_the_place_and_what_is_allowed() {
         (
             "",
             &[("BRIDGE__LIMTS__MEMORY_MIB", "64")],
-            "environment variable BRIDGE__LIMTS: unknown key limts. Did you mean limits? Allowed here: stream, kafka, rabbitmq, pulsar, registry, source, contract, target, route, dedupe, dead_letters, limits, http, health, shutdown, fleet, setup.",
+            "environment variable BRIDGE__LIMTS: unknown key limts. Did you mean limits? Allowed here: stream, kafka, rabbitmq, pulsar, registry, source, contract, target, route, dedupe, dead_letters, limits, http, log, health, shutdown, fleet, setup.",
         ),
         // Units and shapes.
         (

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use apache_avro::types::Value as Avro;
 use apache_avro::{Schema, from_avro_datum, to_avro_datum};
+use bench_contenders::avro_event;
 use pulsar::proto;
 use serde_json::Value;
 
@@ -78,29 +79,4 @@ impl Translate {
             properties: Vec::new(),
         }))
     }
-}
-
-/// The event as a record of the contract; what it lacks is null.
-fn avro_event(json: &[u8], schema: &Value) -> Result<Avro> {
-    let event: Value = serde_json::from_slice(json)?;
-    let text = |value: &Value| Avro::String(value.as_str().map_or_else(|| value.to_string(), str::to_owned));
-    let mut fields = Vec::new();
-    for field in schema["fields"].as_array().into_iter().flatten() {
-        let name = field["name"].as_str().unwrap_or_default();
-        let found = if name == "job_id" { &event["payload"]["job_id"] } else { &event[name] };
-        let value = match (name, found) {
-            ("schema_version", found) => Avro::Int(found.as_i64().unwrap_or(1) as i32),
-            ("idempotency_key" | "parent_event_id" | "job_id" | "tags", Value::Null) => {
-                Avro::Union(0, Box::new(Avro::Null))
-            }
-            ("tags", tags) => {
-                let tags = tags.as_array().into_iter().flatten().map(text).collect();
-                Avro::Union(1, Box::new(Avro::Array(tags)))
-            }
-            ("idempotency_key" | "parent_event_id" | "job_id", found) => Avro::Union(1, Box::new(text(found))),
-            (_, found) => text(found),
-        };
-        fields.push((name.to_owned(), value));
-    }
-    Ok(Avro::Record(fields))
 }
