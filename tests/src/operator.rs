@@ -2,12 +2,17 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::Result;
 use crate::bridge::{Bridge, Setting, binary};
 use crate::stack::repository;
+
+/// No call of a test takes longer.
+const CALL_AT_MOST: Duration = Duration::from_secs(100);
 
 /// An operator: a directory of configurations, and the settings that move it to a test's servers.
 #[derive(Debug, Clone)]
@@ -56,10 +61,19 @@ impl Operator {
     /// A whole call.
     ///
     /// # Errors
-    /// When it cannot be begun.
+    /// When it cannot be begun, or does not end.
     pub fn run(&self, arguments: &[&str]) -> Result<Ended> {
-        let mut command = self.command(arguments)?;
-        ended(tokio::task::block_in_place(|| command.output())?)
+        let child = self.begin(arguments)?;
+        let (pid, (tell, told)) = (child.id().to_string(), mpsc::channel());
+        std::thread::spawn(move || tell.send(child.wait_with_output()));
+        tokio::task::block_in_place(|| {
+            if let Ok(output) = told.recv_timeout(CALL_AT_MOST) {
+                return ended(output?);
+            }
+            Command::new("kill").args(["-9", &pid]).status()?;
+            let said = ended(told.recv()??)?.said;
+            Err(format!("bridgectl {arguments:?} has not ended after {CALL_AT_MOST:?}: {said}").into())
+        })
     }
 
     /// `verify --json` of all that there is: the exit code and the document.

@@ -165,6 +165,18 @@ impl Workshop {
         }
     }
 
+    /// Lets a maker of this source know every schema that a value needs, so that [`Maker::make`] can follow at once.
+    ///
+    /// # Errors
+    /// As [`Workshop::learn`].
+    pub async fn teach(&self, source_name: &str, maker: &mut Maker, value: Option<&[u8]>) -> Result<(), String> {
+        // Asked again once it is learned: that is how the maker gets it.
+        while let Some(schema) = maker.missing(value) {
+            self.learn(source_name, schema).await?;
+        }
+        Ok(())
+    }
+
     fn settings(&self, source_name: &str) -> &Arc<SourceSettings> {
         let found = self.sources.iter().find(|settings| settings.name == source_name);
         found.expect("the names are the configuration's")

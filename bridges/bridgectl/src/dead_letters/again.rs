@@ -77,9 +77,7 @@ impl Again {
         let (table, maker) = maker(&self.workshop, &mut self.makers, source, self.limit_bytes)?;
         let headers = headers(whole);
         let record = record(whole, &headers);
-        if let Some(schema) = maker.missing(record.value) {
-            self.workshop.learn(table, schema).await?;
-        }
+        self.workshop.teach(table, maker, record.value).await?;
         let made = maker.make(&record);
         if let Some(unfit) = made.unfit() {
             return Ok(Became::Unfit(unfit.cause.to_owned()));

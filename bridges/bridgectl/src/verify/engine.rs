@@ -71,6 +71,32 @@ pub(crate) enum Told {
     Failed(String),
 }
 
+/// What a reader says in the end. One that panics has said nothing, and would be waited for: then this says so.
+pub(super) struct LastWord<'t> {
+    tell: &'t mpsc::UnboundedSender<Told>,
+    is_said: bool,
+}
+
+impl<'t> LastWord<'t> {
+    pub(super) fn of(tell: &'t mpsc::UnboundedSender<Told>) -> Self {
+        Self { tell, is_said: false }
+    }
+
+    pub(super) fn say(&mut self, told: Told) {
+        self.is_said = true;
+        // Nobody listens any more where the run was given up.
+        let _ = self.tell.send(told);
+    }
+}
+
+impl Drop for LastWord<'_> {
+    fn drop(&mut self) {
+        if !self.is_said && std::thread::panicking() {
+            self.say(Told::Failed("a reader has broken off by a fault of this program: see above".to_owned()));
+        }
+    }
+}
+
 /// How a run goes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Settings {

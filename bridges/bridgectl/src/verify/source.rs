@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::content::{Content, place_of};
-use super::engine::{Shared, Told};
+use super::engine::{LastWord, Shared, Told};
 use super::facts::Expected;
 use super::words;
 
@@ -51,12 +51,11 @@ pub(crate) fn start(shared: &Arc<Shared>, tell: &UnboundedSender<Told>) -> Resul
             let (shared, tell, parts) = (Arc::clone(shared), tell.clone(), parts.to_vec());
             let handle = Handle::current();
             let read = move || {
-                let told = match read(&shared, kafka, &parts, queue_bytes, &handle) {
+                let mut last_word = LastWord::of(&tell);
+                last_word.say(match read(&shared, kafka, &parts, queue_bytes, &handle) {
                     Ok(()) => Told::Shown,
                     Err(problem) => Told::Failed(problem),
-                };
-                // Nobody listens any more where the run was given up.
-                let _ = tell.send(told);
+                });
             };
             let spawned = thread::Builder::new().name("verify-source".to_owned()).spawn(read);
             spawned.map_err(|error| format!("the system gives no thread: {error}"))?;
@@ -138,8 +137,8 @@ impl Reading<'_> {
     }
 
     fn expect(&mut self, record: &Record<'_>, maker: &mut Maker) -> Result<(), String> {
-        if let Some(schema) = maker.missing(record.value) {
-            let learning = self.shared.desk.workshop.learn(self.table, schema);
+        if maker.missing(record.value).is_some() {
+            let learning = self.shared.desk.workshop.teach(self.table, maker, record.value);
             let learned = self.handle.block_on(async { tokio::time::timeout(LEARNING, learning).await });
             learned.map_err(|_| format!("the schema registry says nothing for {} s", LEARNING.as_secs()))??;
         }

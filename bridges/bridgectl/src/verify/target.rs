@@ -15,7 +15,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinSet;
 
 use super::content::Content;
-use super::engine::{Shared, Told};
+use super::engine::{LastWord, Shared, Told};
 use super::facts::{At, Digest, Mark, Observed, Place, Topic};
 use super::keys::Keyed;
 use super::names::{Names, Owner, is_redrive};
@@ -35,9 +35,10 @@ impl Tasks {
         for topic in 0..shared.desk.topics.len() {
             let (shared, tell) = (Arc::clone(shared), tell.clone());
             tasks.spawn(async move {
+                let mut last_word = LastWord::of(&tell);
                 let reading = Reading::new(&shared, topic);
                 if let Err(problem) = reading.read(start, &tell).await {
-                    let _ = tell.send(Told::Failed(problem));
+                    last_word.say(Told::Failed(problem));
                 }
             });
         }
@@ -242,9 +243,7 @@ impl<'r> Reading<'r> {
             .makers
             .entry(part)
             .or_insert_with(|| desk.workshop.maker(table, source.source.clone(), desk.max_message_bytes));
-        if let Some(schema) = maker.missing(record.value) {
-            desk.workshop.learn(table, schema).await?;
-        }
+        desk.workshop.teach(table, maker, record.value).await?;
         Ok(self.content.of_made(&maker.make(&record)))
     }
 
