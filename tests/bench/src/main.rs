@@ -16,6 +16,7 @@ mod target;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bridge_tests::Result;
@@ -165,6 +166,7 @@ async fn run(arguments: RunArguments) -> Result<()> {
         contenders: arguments.contenders,
         out: arguments.out,
         image_sizes: arguments.image_sizes,
+        is_warm: AtomicBool::new(false),
     };
     let mut failed = 0;
     for (at, scenario) in chosen.iter().enumerate() {

@@ -160,6 +160,7 @@ fn records(scale: Scale, contender: Contender) -> u64 {
 async fn kafka(bench: &Bench, results: &mut Results, form: Form) -> Result<()> {
     let (source, bytes) = bench.kafka_source(form, PARTITIONS, records(bench.scale, Contender::Bridge)).await?;
     results.about = format!("{PARTITIONS} partitions, {bytes:.0} B a record on average, a key, no headers");
+    bench.warm_up(&source, form).await?;
     for round in 0..bench.rounds {
         for contender in bench.order(&Contender::ALL, round) {
             let job = bench.job(&source, form, records(bench.scale, contender));

@@ -10,17 +10,23 @@ mod starts;
 mod throughput;
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bridge_tests::Result;
 use bridge_tests::stack::unique;
 
 use crate::contenders::{Contender, Ground, Job, Origin};
 use crate::events::{Bodies, Form, writer_schema};
-use crate::figures::Row;
+use crate::figures::{Figure, Row};
 use crate::interrupt;
 use crate::load::Source;
 use crate::results::{Entry, Results};
 use crate::target::Target;
+
+/// Passes before anything is measured.
+const WARM_UP_AT_MOST: u32 = 6;
+/// Servers are warm where a pass is faster than the best before by less than this.
+const WARM: f64 = 1.05;
 
 /// What a run gives.
 pub(crate) type Outcome = Result<Row>;
@@ -55,6 +61,8 @@ pub(crate) struct Bench {
     pub(crate) out: PathBuf,
     /// A file with the sizes of images.
     pub(crate) image_sizes: Option<PathBuf>,
+    /// Whether the servers have been warmed up.
+    pub(crate) is_warm: AtomicBool,
 }
 
 impl Bench {
@@ -94,6 +102,26 @@ impl Bench {
         let answer = bridge_tests::http::send(reqwest::Method::POST, &url, &schema).await?;
         let answer: serde_json::Value = serde_json::from_str(&answer)?;
         Ok(answer["id"].as_u64().ok_or("the registry gave no id")? as u32)
+    }
+
+    /// Servers that were just started compile as they run: the first contenders would measure that. Our bridge goes through the
+    /// source, unmeasured, until it is no faster than the last time; once for a run.
+    pub(crate) async fn warm_up(&self, source: &Source, form: Form) -> Result<()> {
+        if self.scale < Scale::Normal || self.is_warm.swap(true, Ordering::Relaxed) {
+            return Ok(());
+        }
+        let mut best = 0.0;
+        for pass in 1..=WARM_UP_AT_MOST {
+            let job = self.job(source, form, source.records);
+            let row = throughput::run(self, Contender::Bridge, &job).await?;
+            let rate = row[&Figure::Rate];
+            self.say(format!("warming up, {pass}: {}", Figure::Rate.show(rate)));
+            if rate < best * WARM {
+                break;
+            }
+            best = rate.max(best);
+        }
+        Ok(())
     }
 
     /// A job from this topic into a fresh target.
