@@ -7,25 +7,42 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::{Config, Source, read_secret};
 
+/// What stands in a secret's place.
+pub(crate) const HIDDEN: &str = "<redacted>";
+
 /// What is shorter would hide ordinary words of the log.
 const HIDDEN_CHARS_MIN: usize = 5;
 
 /// RabbitMQ's own login, which everybody knows, and which stands in its errors.
 const NO_SECRET: &str = "guest";
 
+/// Whether a secret can be hidden without hiding what is none.
+pub(super) fn is_hidden(secret: &str) -> bool {
+    secret.chars().count() >= HIDDEN_CHARS_MIN && secret != NO_SECRET
+}
+
 impl Config {
     /// Every secret that the configuration holds or names the file of, as far as it can be read now. Also passwords within
     /// URLs, and logins as they travel in HTTP's basic authentication. The longest come first, since one may be part of another.
     pub fn secrets_to_hide(&self) -> Vec<String> {
         let mut secrets = self.secrets();
-        secrets.retain(|secret| secret.chars().count() >= HIDDEN_CHARS_MIN && secret != NO_SECRET);
+        secrets.retain(|secret| is_hidden(secret));
         let users = [&self.kafka.sasl.username, &self.rabbitmq.username, &self.registry.username];
+        let endpoints = self.source.values().filter_map(|source| match source {
+            Source::Poll(poll) => Some(poll.endpoint.values().map(|endpoint| &endpoint.username)),
+            _ => None,
+        });
         let basic = |user: &String| {
             let of_user = |secret: &String| STANDARD.encode(format!("{user}:{secret}"));
             secrets.iter().map(of_user).collect::<Vec<_>>()
         };
-        let encoded: Vec<String> = users.into_iter().flatten().flat_map(basic).collect();
+        let encoded: Vec<String> = users.into_iter().chain(endpoints.flatten()).flatten().flat_map(basic).collect();
+        // Errors quote what they show, and then it is not the same text any more.
+        let quoted: Vec<String> = secrets.iter().map(|secret| format!("{secret:?}")).collect();
+        let quoted = quoted.iter().map(|text| text.trim_matches('"').to_owned());
+        let quoted: Vec<String> = quoted.filter(|text| !secrets.contains(text)).collect();
         secrets.extend(encoded);
+        secrets.extend(quoted);
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         secrets.dedup();
         secrets
@@ -90,7 +107,8 @@ mod tests {
             "registry": {"username": "me", "password": "of-the-registry"},
             "http": {"token_file": file("http", "of-the-controls")},
             "source": {"polled": {"kind": "poll", "endpoint": {"e": {
-                "kind": "pulsar", "url": "http://e", "token_file": file("endpoint", "of-an-endpoint")}}}},
+                "kind": "pulsar", "url": "http://e", "token_file": file("endpoint", "of-an-endpoint")}, "f": {
+                "kind": "pulsar", "url": "http://f", "username": "us", "password_file": file("basic", "of \"another\"")}}}},
         }))
         .unwrap();
         let hidden = config.secrets_to_hide();
@@ -104,9 +122,17 @@ mod tests {
             "of-the-controls",
             "of-an-endpoint",
             &STANDARD.encode("me:of-the-registry"),
+            &STANDARD.encode("us:of \"another\""),
+            r#"of \"another\""#,
         ] {
             assert!(hidden.iter().any(|known| known == secret), "{secret} is missing in {hidden:?}");
         }
+        // One that is rotated is known from when it is read on.
+        let rotated = file("rotated", "of-the-next-week");
+        read_secret(None, Some(&rotated)).unwrap();
+        let mut text = "the server says: of-the-next-week".to_owned();
+        crate::config::hide_read_secrets(&mut text);
+        assert_eq!(text, format!("the server says: {HIDDEN}"));
         std::fs::remove_dir_all(directory).unwrap();
     }
 }

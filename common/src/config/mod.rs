@@ -23,11 +23,13 @@ mod topic;
 mod validate;
 
 pub use choices::*;
+pub(crate) use hidden::HIDDEN;
 pub use load::{ConfigError, load, nearest, streams_in};
 pub use poll::*;
 pub use rabbitmq::*;
 pub use reference::reference;
 pub use schema::json_schema;
+pub(crate) use secret::hide_read_secrets;
 pub use secret::{Secret, read_secret};
 pub use sections::*;
 pub use source::*;

@@ -2,9 +2,11 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock};
 
 use serde::Deserialize;
 
+use super::hidden::{HIDDEN, is_hidden};
 use super::{Config, ConfigError, Source};
 
 /// A password, token or client secret. Its `Debug` shows nothing; there is no `Display`.
@@ -26,7 +28,7 @@ impl Secret {
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("<redacted>")
+        f.write_str(HIDDEN)
     }
 }
 
@@ -39,7 +41,37 @@ pub fn read_secret(inline: Option<&Secret>, file: Option<&Path>) -> Result<Optio
     match (inline, file) {
         (Some(secret), _) => Ok(Some(secret.clone())),
         (None, None) => Ok(None),
-        (None, Some(path)) => read_file(path).map(Some),
+        (None, Some(path)) => read_file(path).map(|secret| {
+            remember(&secret);
+            Some(secret)
+        }),
+    }
+}
+
+/// Secrets that this process has read from files, the newest last. Files are rotated: who must not show a secret has to know the
+/// new one as well.
+static READ: RwLock<Vec<String>> = RwLock::new(Vec::new());
+/// How many of them are remembered.
+const READ_MAX: usize = 256;
+
+fn remember(secret: &Secret) {
+    let secret = secret.expose();
+    let mut read = READ.write().unwrap_or_else(PoisonError::into_inner);
+    if !is_hidden(secret) || read.iter().any(|known| known == secret) {
+        return;
+    }
+    if read.len() >= READ_MAX {
+        read.remove(0);
+    }
+    read.push(secret.to_owned());
+}
+
+/// Replaces what [`read_secret`] has read from files so far.
+pub(crate) fn hide_read_secrets(text: &mut String) {
+    for secret in READ.read().unwrap_or_else(PoisonError::into_inner).iter() {
+        if text.contains(secret) {
+            *text = text.replace(secret, HIDDEN);
+        }
     }
 }
 

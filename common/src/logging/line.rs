@@ -7,10 +7,12 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Level};
 
 use super::events;
-use crate::config::rfc3339;
+use crate::config::{self, HIDDEN, rfc3339};
 
 /// What one text of a line has at most: what servers say is of any length.
 const TEXT_CHARS_MAX: usize = 2_000;
+/// Characters of it that are kept until secrets are hidden: cut before, one at the cut would not be known any more.
+const KEPT_CHARS_MAX: usize = 4 * TEXT_CHARS_MAX;
 
 /// How lines are written.
 #[derive(Debug, Clone, Copy)]
@@ -49,7 +51,7 @@ impl Line {
 
     /// A line with nothing but words.
     pub(super) fn error(event: &'static str, message: &str) -> Self {
-        Self { level: Level::ERROR, event, message: bounded(message), fields: Vec::new() }
+        Self { level: Level::ERROR, event, message: kept(message.to_owned()), fields: Vec::new() }
     }
 
     /// The same with one field more.
@@ -75,7 +77,7 @@ impl Line {
         place
     }
 
-    /// Hides what must not be seen.
+    /// Hides what must not be seen, and cuts what is long.
     pub(super) fn redact(&mut self, secrets: &[String]) {
         let texts = self.fields.iter_mut().filter_map(|(_, value)| match value {
             Value::String(text) => Some(text),
@@ -84,9 +86,11 @@ impl Line {
         for text in texts.chain([&mut self.message]) {
             for secret in secrets {
                 if text.contains(secret) {
-                    *text = text.replace(secret, "<redacted>");
+                    *text = text.replace(secret, HIDDEN);
                 }
             }
+            config::hide_read_secrets(text);
+            cut(text, TEXT_CHARS_MAX);
         }
     }
 
@@ -137,8 +141,8 @@ impl Line {
     fn set(&mut self, field: &Field, value: Value) {
         match (field.name(), value) {
             ("event", Value::String(name)) => self.event = events::known(&name),
-            ("message", Value::String(text)) => self.message = bounded(&text),
-            (name, Value::String(text)) => self.fields.push((name, bounded(&text).into())),
+            ("message", Value::String(text)) => self.message = kept(text),
+            (name, Value::String(text)) => self.fields.push((name, kept(text).into())),
             (name, value) => self.fields.push((name, value)),
         }
     }
@@ -170,10 +174,15 @@ impl Visit for Line {
     }
 }
 
-fn bounded(text: &str) -> String {
-    match text.char_indices().nth(TEXT_CHARS_MAX) {
-        None => text.to_owned(),
-        Some((end, _)) => format!("{}…", &text[..end]),
+fn kept(mut text: String) -> String {
+    cut(&mut text, KEPT_CHARS_MAX);
+    text
+}
+
+fn cut(text: &mut String, chars_max: usize) {
+    if let Some((end, _)) = text.char_indices().nth(chars_max) {
+        text.truncate(end);
+        text.push('…');
     }
 }
 
@@ -206,7 +215,8 @@ mod tests {
         /// Whatever a server says, a line stays one line, of a bounded size, and JSON stays JSON.
         #[test]
         fn a_line_is_a_line(message in "\\PC{0,40}[\\x00-\\x1f]{0,3}\\PC{0,40}", value in "[\\x00-\\x7f]{0,60}", times in 1_usize..80) {
-            let line = Line::error(events::SOURCE_TROUBLE, &message.repeat(times)).with("cause", bounded(&value).into());
+            let mut line = Line::error(events::SOURCE_TROUBLE, &message.repeat(times)).with("cause", value.clone().into());
+            line.redact(&[]);
             let json = line.render(Style::Json, "s", 0);
             let read: Value = serde_json::from_str(&json).unwrap();
             prop_assert_eq!(read["cause"].as_str(), Some(value.as_str()));
@@ -216,6 +226,14 @@ mod tests {
                 prop_assert!(text.len() < 7 * (TEXT_CHARS_MAX + 500));
             }
         }
+    }
+
+    #[test]
+    fn a_secret_at_the_cut_is_hidden_as_a_whole() {
+        let message = format!("{}hunter2-hunter2", "x".repeat(TEXT_CHARS_MAX - 7));
+        let mut line = Line::error(events::SOURCE_TROUBLE, &message);
+        line.redact(&["hunter2-hunter2".to_owned()]);
+        assert!(line.message.ends_with("x<redact…"), "{}", line.message);
     }
 
     #[test]

@@ -227,6 +227,8 @@ impl Bridge {
             exit = Exit::Fault;
         }
         self.tell_moves();
+        // The last line of the log is that it has stopped: what was held back comes before it.
+        crate::logging::flush();
         tracing::info!(event = events::STOPPED, clean = exit == Exit::Clean, "it has let go of everything");
         exit
     }
