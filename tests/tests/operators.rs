@@ -170,7 +170,11 @@ async fn avro_is_compared_replayed_and_redriven_under_the_contract() -> Result<(
         assert_eq!((code, total(&document, "redriven")), (Some(0), 40), "{document:#}");
         scene.say("what the contract of then refused is redriven under the one of now, and found");
 
-        tokio::task::block_in_place(|| scene.publish(vec![Published::Version(3); 60]))?;
+        // Some first: what lies before all that a lane has in the target may be gone by retention, and is left out.
+        tokio::task::block_in_place(|| scene.publish(vec![Published::Version(3); 20]))?;
+        let bridge = scene.bridge(&[])?;
+        scene.stopped(bridge).await?;
+        tokio::task::block_in_place(|| scene.publish(vec![Published::Version(3); 40]))?;
         skip(&operator, 5)?;
         let bridge = scene.bridge(&[])?;
         scene.stopped(bridge).await?;

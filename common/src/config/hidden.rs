@@ -38,8 +38,8 @@ impl Config {
         };
         let encoded: Vec<String> = users.into_iter().chain(endpoints.flatten()).flatten().flat_map(basic).collect();
         // Errors quote what they show, and then it is not the same text any more.
-        let quoted: Vec<String> = secrets.iter().map(|secret| format!("{secret:?}")).collect();
-        let quoted = quoted.iter().map(|text| text.trim_matches('"').to_owned());
+        let quoted = secrets.iter().map(|secret| format!("{secret:?}"));
+        let quoted = quoted.filter_map(|text| Some(text.strip_prefix('"')?.strip_suffix('"')?.to_owned()));
         let quoted: Vec<String> = quoted.filter(|text| !secrets.contains(text)).collect();
         secrets.extend(encoded);
         secrets.extend(quoted);
