@@ -1,8 +1,10 @@
-"""What compose.yaml and the Helm chart promise. tests/deploy/manifests installs the tools and runs this."""
+"""What compose.yaml, the Helm chart and the images' sources promise. tests/deploy/manifests installs the tools and runs this."""
 
 import difflib
+import fnmatch
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -25,14 +27,14 @@ def run(*command, **more):
     return subprocess.run(command, capture_output=True, text=True, timeout=120, **more)
 
 
-def helm(values, *more, kubernetes=KUBERNETES[-1]):
+def helm(values, *more, kubernetes=KUBERNETES[-1], release="live"):
     """Renders the chart with values: a file, or a dict."""
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
         if isinstance(values, dict):
             yaml.safe_dump(values, file)
             file.flush()
             values = file.name
-        command = ["template", "live", str(CHART), "--namespace", "bridges", "--kube-version", kubernetes]
+        command = ["template", release, str(CHART), "--namespace", "bridges", "--kube-version", kubernetes]
         return run(os.environ["HELM"], *command, "--values", str(values), *more)
 
 
@@ -117,6 +119,8 @@ class Chart(unittest.TestCase):
         binaries = Path(os.environ.get("BRIDGE_BIN_DIR", ROOT / "target/debug"))
         values = {"connections": connections(), "streams": {name: {"paused": True, "partitions": 5} for name in STREAMS}}
         objects = render(values)
+        everywhere = environment(render(values | {"listen": "[::]"})["StatefulSet", "live-job-metrics"])
+        self.assertEqual(everywhere["BRIDGE__HTTP__LISTEN"], "[::]:9464")
         for name in STREAMS:
             binary = binaries / f"{name}-bridge"
             self.assertTrue(binary.is_file(), f"{binary} is missing: cargo build -p {name}-bridge, or set BRIDGE_BIN_DIR")
@@ -126,6 +130,9 @@ class Chart(unittest.TestCase):
                 variables = environment(objects["StatefulSet", f"live-{name}"])
                 variables["BRIDGE__KAFKA__INSTANCE_ID"] = f"live-{name}-0"
                 checked = run(str(binary), "check", "--offline", "--config", directory, env=variables)
+                self.assertEqual(checked.returncode, 0, checked.stdout + checked.stderr)
+                listening = {"BRIDGE__HTTP__LISTEN": everywhere["BRIDGE__HTTP__LISTEN"]}
+                checked = run(str(binary), "check", "--offline", "--config", directory, env=variables | listening)
                 self.assertEqual(checked.returncode, 0, checked.stdout + checked.stderr)
                 refused = run(str(binary), "check", "--offline", "--config", directory, env=variables | {"BRIDGE__NO__KEY": "1"})
                 self.assertEqual(refused.returncode, 2, "it would take anything")
@@ -163,6 +170,12 @@ class Chart(unittest.TestCase):
         workload = render(values)["StatefulSet", "live-job-lifecycle"]
         self.assertNotIn("BRIDGE__STREAM__PAUSED", environment(workload))
         self.assertEqual(workload["spec"]["replicas"], 0)
+        # Also by what is empty.
+        values = one_stream(controlToken={}, env={"BRIDGE__KAFKA__BROKERS": ""})
+        values["defaults"] = {"controlToken": {"secret": "a", "key": "b"}, "env": {"BRIDGE__KAFKA__BROKERS": "elsewhere:9092"}}
+        workload = render(values | {"connections": connections()})["StatefulSet", "live-job-lifecycle"]
+        self.assertNotIn("BRIDGE__HTTP__TOKEN_FILE", environment(workload))
+        self.assertEqual(environment(workload)["BRIDGE__KAFKA__BROKERS"], "")
 
     def test_a_pod_is_granted_more_time_than_the_bridge_takes(self):
         for seconds in (None, 1, 600):
@@ -197,18 +210,29 @@ class Chart(unittest.TestCase):
                 self.assertTrue(context["readOnlyRootFilesystem"], name)
                 self.assertIn("memory", container["resources"]["limits"], name)
 
-    def test_autoscaling_never_goes_above_the_partitions_and_never_wakes_a_stopped_stream(self):
+    def test_autoscaling_never_goes_above_the_partitions_and_alone_says_how_many(self):
         objects = render(GOLDEN / "fleet.values.yaml")
         scaled = {name: found for (kind, name), found in objects.items() if kind == "ScaledObject"}
-        self.assertEqual(set(scaled), {"live-job-metrics", "live-notifications"})
-        for name, partitions, least in [("live-job-metrics", 20, 0), ("live-notifications", 5, 1)]:
+        self.assertEqual(set(scaled), {"live-job-metrics", "live-notifications", "live-audit-trail"})
+        for name, partitions, least in [("live-job-metrics", 20, 0), ("live-notifications", 5, 1), ("live-audit-trail", 5, 1)]:
             spec = scaled[name]["spec"]
             self.assertEqual((spec["maxReplicaCount"], spec["minReplicaCount"]), (partitions, least))
             target = spec["scaleTargetRef"]
-            # What is scaled has no number of its own: an upgrade would set it back.
+            # What is scaled has no number of its own, not even none: helm and KEDA would both own it.
             self.assertNotIn("replicas", objects[target["kind"], target["name"]]["spec"])
         trigger = scaled["live-job-metrics"]["spec"]["triggers"][0]
         self.assertEqual(trigger["metadata"]["consumerGroup"], "bridge-job-metrics")
+
+    def test_autoscaling_wakes_no_stream_that_is_stopped_or_paused(self):
+        scaling = {"partitions": 5, "autoscaling": {"enabled": True, "kafka": {"topic": "job-lifecycle", "lag": 1}}}
+        for more, annotations in [
+            ({}, None),
+            ({"replicas": 0}, {"autoscaling.keda.sh/paused-replicas": "0"}),
+            ({"paused": True}, {"autoscaling.keda.sh/paused": "true"}),
+            ({"paused": True, "replicas": 0}, {"autoscaling.keda.sh/paused-replicas": "0"}),
+        ]:
+            objects = render({"connections": connections()} | one_stream(**scaling, **more))
+            self.assertEqual(objects["ScaledObject", "live-job-lifecycle"]["metadata"].get("annotations"), annotations)
 
     def test_secrets_are_named_and_never_written_down(self):
         objects = render(GOLDEN / "fleet.values.yaml")
@@ -224,9 +248,46 @@ class Chart(unittest.TestCase):
         found = [found["spec"] for (kind, _), found in objects.items() if kind == "PrometheusRule"]
         self.assertCountEqual(found, [yaml.safe_load(file.read_text()) for file in files])
 
+    def test_the_rules_name_the_runbooks_where_they_are(self):
+        for url in ("https://wiki.example.com/runbooks", "https://wiki.example.com/runbooks/"):
+            settings = render(with_rules(runbooksUrl=url))["PrometheusRule", "live-settings"]["spec"]
+            rules = [rule for group in settings["groups"] for rule in group["rules"] if rule["record"] == "stream_bridge:runbooks"]
+            self.assertEqual([rule["labels"]["url"] for rule in rules], ["https://wiki.example.com/runbooks"])
 
-def with_rules():
-    return {"monitoring": {"rules": {"enabled": True}}} | one_stream()
+    def test_streams_without_an_instance_on_purpose_are_not_missed(self):
+        self.assertNotIn(("PrometheusRule", "live-may-be-absent"), render(with_rules()))
+        kafka = {"enabled": True, "scaleToZero": True, "kafka": {"topic": "job-metrics", "lag": 1}}
+        streams = {"job-lifecycle": {"replicas": 0}, "job-metrics": {"partitions": 5, "autoscaling": kafka}, "notifications": {}}
+        values = with_rules() | {"connections": connections(), "streams": streams}
+        rule = render(values)["PrometheusRule", "live-may-be-absent"]
+        (group,) = rule["spec"]["groups"]
+        self.assertEqual([one["labels"]["stream"] for one in group["rules"]], ["job-lifecycle", "job-metrics"])
+        for one in group["rules"]:
+            self.assertEqual((one["record"], one["expr"]), ("stream:stream_bridge_may_be_absent", "vector(1)"))
+            # The name that the rules ask for.
+            self.assertIn(one["record"], (ROOT / "deploy/prometheus/rules/recording.yml").read_text())
+        code, said = self.validate(yaml.safe_dump(rule), KUBERNETES[-1])
+        self.assertEqual(code, 0, said)
+
+    def test_the_setup_job_may_connect_where_the_bridges_may(self):
+        objects = render(GOLDEN / "fleet.values.yaml")
+        policy = objects["NetworkPolicy", "live-setup"]
+        self.assertEqual(policy["spec"]["egress"], objects["NetworkPolicy", "live-job-lifecycle"]["spec"]["egress"])
+        labels = objects["Job", "live-setup"]["spec"]["template"]["metadata"]["labels"]
+        self.assertLessEqual(policy["spec"]["podSelector"]["matchLabels"].items(), labels.items())
+        # It is there before the job, which is a hook, too.
+        self.assertEqual(policy["metadata"]["annotations"]["helm.sh/hook-weight"], "-1")
+        without = render({"setup": {"enabled": True}, "networkPolicy": {"enabled": False}} | one_stream())
+        self.assertFalse([name for kind, name in without if kind == "NetworkPolicy"])
+
+    def test_names_that_yaml_would_take_for_something_else(self):
+        objects = render({"streams": {"null": {"config": "#"}, "true": {"config": "#"}}, "setup": {"enabled": True}}, release="y")
+        self.assertEqual(objects["StatefulSet", "y-null"]["metadata"]["labels"]["app.kubernetes.io/component"], "null")
+        self.assertEqual(pod(objects["Job", "y-setup"])["containers"][0]["args"][:3], ["setup", "null", "true"])
+
+
+def with_rules(**rules):
+    return {"monitoring": {"rules": {"enabled": True} | rules}} | one_stream()
 
 
 def connections():
@@ -236,8 +297,8 @@ def connections():
 class WrongValues(unittest.TestCase):
     """Each is refused, by words that tell where it is."""
 
-    def refused(self, values, *words):
-        rendered = helm(values)
+    def refused(self, values, *words, **more):
+        rendered = helm(values, **more)
         self.assertNotEqual(rendered.returncode, 0, f"taken: {values}")
         for word in words:
             self.assertIn(word, rendered.stderr)
@@ -260,11 +321,70 @@ class WrongValues(unittest.TestCase):
 
     def test_names_that_kubernetes_does_not_take(self):
         self.refused({"streams": {"Job_Lifecycle": {}}}, "/streams", "Job_Lifecycle")
-        # Its objects would be those of the setup job.
+        self.refused({"streams": {"0-jobs": {}}}, "/streams", "0-jobs")
+        # Their objects would be those of the setup job, or their file the one that all share.
         self.refused({"streams": {"setup": {}}}, "streams.setup")
+        self.refused({"streams": {"default": {}}}, "streams.default")
+        self.refused(one_stream(), "1-live", "small letter", release="1-live")
+        self.refused(one_stream(), "live.eu", "small letter", release="live.eu")
+
+    def test_names_that_would_be_cut(self):
+        # 39 characters, and 13 of "job-lifecycle" with its dash would be 53.
+        self.refused(one_stream(), "has 53 characters, and 52 is what fits", release="l" * 39)
+        self.assertIn(("Service", "l" * 38 + "-job-lifecycle"), render(one_stream(), release="l" * 38))
+
+    def test_variables_that_the_chart_sets_itself(self):
+        for variable, value in [
+            ("BRIDGE__HTTP__LISTEN", "listen"),
+            ("BRIDGE__SHUTDOWN__DEADLINE_SECONDS", "shutdownDeadlineSeconds"),
+            ("BRIDGE__STREAM__PAUSED", "paused"),
+            ("BRIDGE__HTTP__TOKEN_FILE", "controlToken"),
+            ("BRIDGE__KAFKA__INSTANCE_ID", "workload"),
+        ]:
+            self.refused(one_stream(env={variable: "1"}), f"streams.job-lifecycle.env.{variable}", f"`{value}`")
+        secret = {"BRIDGE__KAFKA__INSTANCE_ID": {"secret": "a", "key": "b"}}
+        self.refused(one_stream(workload="Deployment", secretEnv=secret), "streams.job-lifecycle.secretEnv.BRIDGE__KAFKA__INSTANCE_ID")
+        self.refused({"setup": {"enabled": True, "env": {"BRIDGE__STREAM__PAUSED": "true"}}} | one_stream(), "setup.env.BRIDGE__STREAM__PAUSED")
+
+    def test_variables_that_the_setup_job_does_not_see(self):
+        topic = {"BRIDGE__TARGET__TOPIC": "persistent://public/default/a"}
+        stream = one_stream(env=topic | {"BRIDGE__LIMITS__MEMORY_MIB": "64"})
+        render(stream)
+        for env in ({}, {"BRIDGE__TARGET__TOPIC": "persistent://public/default/b"}):
+            values = stream | {"setup": {"enabled": True, "env": env}}
+            self.refused(values, "streams.job-lifecycle.env.BRIDGE__TARGET__TOPIC", "write it into streams.job-lifecycle.config")
+        render(stream | {"setup": {"enabled": True, "env": topic}})
+        secret = {"BRIDGE__SOURCE__BROKERS__ENDPOINT__A__PASSWORD": {"secret": "a", "key": "b"}}
+        stream = one_stream(secretEnv=secret)
+        self.refused(stream | {"setup": {"enabled": True}}, "streams.job-lifecycle.secretEnv.BRIDGE__SOURCE__")
+        render(stream | {"setup": {"enabled": True, "secretEnv": secret}})
+
+    def test_labels_and_annotations_that_are_the_charts(self):
+        self.refused(one_stream(podLabels={"app.kubernetes.io/component": "x"}), "/streams/job-lifecycle/podLabels")
+        self.refused(one_stream(podAnnotations={"checksum/config": "x"}), "/streams/job-lifecycle/podAnnotations")
+
+    def test_a_disruption_budget_that_lets_nothing_go(self):
+        for share in ("0%", "101%", "00%"):
+            where = "/streams/job-lifecycle/podDisruptionBudget/maxUnavailable"
+            self.refused(one_stream(podDisruptionBudget={"maxUnavailable": share}), where)
+
+    def test_a_monitor_that_nobody_lets_in(self):
+        monitor = {"monitoring": {"podMonitor": {"enabled": True}}} | one_stream()
+        self.refused(monitor, "networkPolicy.ingressFrom", "podMonitor")
+        render(monitor | {"networkPolicy": {"enabled": False}})
+
+    def test_addresses(self):
+        self.refused({"listen": "127.0.0.1"}, "/listen")
+        self.refused(with_rules(runbooksUrl="wiki"), "/monitoring/rules/runbooksUrl")
+        self.refused({"networkPolicy": {"dnsPorts": []}}, "/networkPolicy/dnsPorts")
 
     def test_passwords_in_urls(self):
-        self.refused({"connections": {"rabbitmqUrl": "amqp://guest:guest@rabbitmq:5672"}}, "/connections/rabbitmqUrl")
+        for key, url in [
+            ("rabbitmqUrl", "amqp://guest:guest@rabbitmq:5672"),
+            ("pulsarUrl", "pulsar://admin:secret@pulsar:6650"),
+            ("pulsarAdminUrl", "https://admin:secret@pulsar:8443"),
+        ]:
+            self.refused({"connections": {key: url}}, f"/connections/{key}")
 
     def test_more_instances_than_partitions(self):
         self.refused(one_stream(replicas=11, partitions=10), "streams.job-lifecycle.replicas: 11 instances for 10 partitions")
@@ -280,7 +400,9 @@ class WrongValues(unittest.TestCase):
         self.refused(one_stream(autoscaling={"rabbitmq": queue}), "/streams/job-lifecycle/autoscaling/rabbitmq", "authenticationRef")
 
     def test_a_secret_over_the_configuration(self):
-        self.refused(one_stream(secretFiles=[{"secret": "a", "mountPath": "/config"}]), "/streams/job-lifecycle/secretFiles/0/mountPath")
+        below = ("/config", "/config/tls", "/secrets", "/secrets/control", "/secrets/control/a")
+        for path in (*below, "/secrets/../config", "//config", "/a b", "a"):
+            self.refused(one_stream(secretFiles=[{"secret": "a", "mountPath": path}]), "/streams/job-lifecycle/secretFiles/0/mountPath")
 
 
 class Compose(unittest.TestCase):
@@ -342,6 +464,51 @@ class Compose(unittest.TestCase):
                 checked = run(os.environ["COMPOSE_CHECK"], file.name)
             self.assertEqual(checked.returncode, 1)
             self.assertIn(words, checked.stderr)
+
+
+class Images(unittest.TestCase):
+    """What an image is built from, without building one."""
+
+    @staticmethod
+    def members():
+        manifest = tomllib.loads((ROOT / "Cargo.toml").read_text())
+        for pattern in manifest["workspace"]["members"]:
+            yield from (found.relative_to(ROOT) for found in sorted(ROOT.glob(f"{pattern}/Cargo.toml")))
+
+    @staticmethod
+    def is_let_in(path):
+        """As Docker reads .dockerignore: the last line that fits the file, or a folder that it is in, decides."""
+        let_in = True
+        for line in (ROOT / ".dockerignore").read_text().splitlines():
+            if line and not line.startswith("#"):
+                pattern = line.removeprefix("!")
+                if any(fnmatch.fnmatchcase(str(part), pattern) for part in [path, *path.parents]):
+                    let_in = line.startswith("!")
+        return let_in
+
+    def test_the_manifests_of_all_members_are_in_the_context_and_make_a_workspace_of_stubs(self):
+        members = list(self.members())
+        self.assertGreater(len(members), len(STREAMS))
+        self.assertEqual([str(path) for path in members if not self.is_let_in(path)], [], ".dockerignore leaves them out")
+        self.assertFalse(self.is_let_in(Path("tests/run")), "it would let in anything")
+        with tempfile.TemporaryDirectory() as directory:
+            context, stubs = Path(directory, "context"), Path(directory, "stubs")
+            for path in [Path("Cargo.toml"), Path("Cargo.lock"), *members]:
+                self.assertTrue(self.is_let_in(path), path)
+                (context / path).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(ROOT / path, context / path)
+            shutil.copytree(ROOT / ".cargo", context / ".cargo")
+            made = run(str(ROOT / "deploy/docker/stub-sources"), str(stubs), cwd=context)
+            self.assertEqual(made.returncode, 0, made.stderr)
+            # It compiles nothing.
+            read = run("cargo", "metadata", "--offline", "--no-deps", "--format-version", "1", cwd=stubs)
+            self.assertEqual(read.returncode, 0, read.stderr)
+            packages = json.loads(read.stdout)["packages"]
+            found = {Path(package["manifest_path"]).relative_to(stubs.resolve()) for package in packages}
+            self.assertEqual(found, set(members))
+            for package in packages:
+                for target in package["targets"]:
+                    self.assertTrue(Path(target["src_path"]).is_file(), target["src_path"])
 
 
 class Result(unittest.TextTestResult):
