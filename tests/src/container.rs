@@ -84,8 +84,12 @@ impl Container {
         self.directory.join("pid")
     }
 
+    /// crun refuses to start where both versions of control groups are mounted, though it is to leave them alone: it is
+    /// shown the first alone, in a mount namespace of its own.
     fn crun(&self) -> Command {
-        let mut command = Command::new("crun");
+        const SHOWN_ONE: &str = "umount /sys/fs/cgroup/unified 2>/dev/null; exec crun \"$@\"";
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private", "sh", "-c", SHOWN_ONE, "crun"]);
         command.arg("--root").arg(self.directory.join("state")).args(["--cgroup-manager", "disabled"]);
         command
     }

@@ -21,6 +21,9 @@ use bridge_tests::stack::{repository, unique};
 /// How long the commands of one block may take.
 const BLOCK: Duration = Duration::from_secs(120);
 
+/// How long what is left of a runbook may take to end.
+const ENDING: Duration = Duration::from_secs(5);
+
 /// All runbooks, those of the alerts included.
 fn runbooks() -> Vec<PathBuf> {
     let root = repository().join("deploy/runbooks");
@@ -190,10 +193,21 @@ impl Desk {
 
 impl Drop for Desk {
     fn drop(&mut self) {
-        for group in &self.groups {
-            // Most have ended by themselves.
-            let _ = Command::new("kill").args(["-KILL", "--", &format!("-{group}")]).stderr(Stdio::null()).status();
+        // Most have ended by themselves. A bridge that is asked to end leaves its group, which the next runbook's has joined
+        // without waiting then.
+        let signal = |signal: &str, group: &u32| {
+            let group = format!("-{group}");
+            let sent = Command::new("kill").args([signal, "--", &group]).stderr(Stdio::null()).status();
+            sent.is_ok_and(|sent| sent.success())
+        };
+        let asked: Vec<u32> = self.groups.iter().copied().filter(|group| signal("-TERM", group)).collect();
+        let deadline = Instant::now() + ENDING;
+        while asked.iter().any(|group| signal("-0", group)) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(20));
         }
+        asked.iter().for_each(|group| {
+            signal("-KILL", group);
+        });
         if !std::thread::panicking() && std::env::var_os("RUNBOOKS").is_none() {
             let _ = fs::remove_dir_all(&self.directory);
         }
