@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::audit::{self, LogOptions, Operation};
 use crate::replicas::{Replica, replicas};
 use crate::{streams, terminal};
-use seen::{Wanted, is_done};
+use seen::{Wanted, is_done, never_done};
 
 /// How often it is looked whether an order was carried out.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -66,7 +66,7 @@ struct Order {
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
     /// Seconds to wait until the order is carried out; 0: do not wait
-    #[arg(long, value_name = "N", default_value_t = 30)]
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u64).range(0..=86_400))]
     wait: u64,
     /// Directory of default.toml and the streams' own files
     #[arg(long, value_name = "DIR", default_value = "config")]
@@ -177,14 +177,28 @@ async fn give(
             "bridgectl: {stream}: fleet.url is not set: {count} addressed, at http.listen ({listen}); other replicas are not known"
         );
     }
-    let done = wait_until_done(&addressed, wanted, Duration::from_secs(order.wait)).await;
-    let refused = answers.iter().filter(|(_, answer)| answer.is_err()).count();
-    let problem = match refused {
-        0 => done.as_ref().err().cloned(),
-        _ => Some(format!("{refused} of {} replicas did not take the order; the others hold to it", answers.len())),
-    };
+    // Of those that did not take it nothing can be waited for.
+    let told: Vec<Replica> = addressed
+        .iter()
+        .zip(&answers)
+        .filter(|(_, (_, answer))| answer.is_ok())
+        .filter_map(|((_, replica), _)| replica.as_ref().ok().cloned())
+        .collect();
+    let done = wait_until_done(&told, wanted, Duration::from_secs(order.wait)).await;
+    let problem = untaken(&answers).or_else(|| done.as_ref().err().cloned());
     show(order, &answers, &done, problem.as_deref());
     Ok(problem)
+}
+
+/// Which replicas did not take the order, in words; `None`: all did.
+fn untaken(answers: &Answers) -> Option<String> {
+    let refused = answers.iter().filter(|(_, answer)| answer.is_err()).count();
+    match (refused, answers.len()) {
+        (0, _) => None,
+        (1, 1) => Some("the only replica did not take the order: nothing was changed".to_owned()),
+        (refused, all) if refused == all => Some(format!("none of {all} replicas took the order: nothing was changed")),
+        (refused, all) => Some(format!("{refused} of {all} replicas did not take the order; the others hold to it")),
+    }
 }
 
 fn answer(answer: crate::replicas::Answer) -> Result<String, String> {
@@ -199,22 +213,21 @@ fn answer_json(name: &str, answer: &Result<String, String>) -> Value {
     json!({ "address": name, "taken": answer.is_ok(), "answer": answer.as_ref().unwrap_or_else(|problem| problem) })
 }
 
-/// Whether all replicas that answer do what was wanted within this time; `false` where it was not waited for.
-async fn wait_until_done(
-    addressed: &[(String, Result<Replica, String>)],
-    wanted: &Wanted,
-    patience: Duration,
-) -> Result<bool, String> {
-    if patience.is_zero() {
+/// Whether these replicas do what was wanted within this time; `false` where it was not waited for.
+async fn wait_until_done(told: &[Replica], wanted: &Wanted, patience: Duration) -> Result<bool, String> {
+    if patience.is_zero() || told.is_empty() {
         return Ok(false);
     }
     let deadline = Instant::now() + patience;
     loop {
         let mut statuses = Vec::new();
-        for replica in addressed.iter().filter_map(|(_, replica)| replica.as_ref().ok()) {
+        for replica in told {
             if let Ok((200, text)) = replica.get("status").await {
                 statuses.push(serde_json::from_str::<Value>(&text).unwrap_or_default());
             }
+        }
+        if let Some(problem) = never_done(wanted, &statuses) {
+            return Err(problem);
         }
         match is_done(wanted, &statuses) {
             Ok(()) => return Ok(true),
@@ -247,5 +260,29 @@ fn show(order: &Order, answers: &Answers, done: &Result<bool, String>, problem: 
     }
     if *done == Ok(true) {
         terminal::say("done\n");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn others_are_only_named_where_there_are_any() {
+        let answers = |taken: &[bool]| {
+            let answer = |taken: &bool| if *taken { Ok("paused".to_owned()) } else { Err("401: no".to_owned()) };
+            untaken(&taken.iter().map(|taken| ("http://r".to_owned(), answer(taken))).collect())
+        };
+        assert_eq!(answers(&[true, true]), None);
+        assert_eq!(answers(&[false]).unwrap(), "the only replica did not take the order: nothing was changed");
+        assert_eq!(answers(&[false, false]).unwrap(), "none of 2 replicas took the order: nothing was changed");
+        assert!(answers(&[true, false]).unwrap().starts_with("1 of 2 replicas did not take the order; the others"));
+    }
+
+    #[tokio::test]
+    async fn nobody_is_waited_for_where_nobody_was_told() {
+        let began = Instant::now();
+        assert_eq!(wait_until_done(&[], &Wanted::Drained, Duration::from_secs(30)).await, Ok(false));
+        assert!(began.elapsed() < Duration::from_secs(1));
     }
 }

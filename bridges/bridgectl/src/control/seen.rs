@@ -56,6 +56,18 @@ impl Wanted {
     }
 }
 
+/// Why replicas with these `/status`es never do it, however long it is waited for; `None`: they may.
+pub(super) fn never_done(wanted: &Wanted, statuses: &[Value]) -> Option<String> {
+    let drained = statuses.iter().filter(|status| status["state"] == "draining").count();
+    // It takes the order, and has left its sources for good: nothing would read again.
+    (matches!(wanted, Wanted::Resumed { .. }) && drained > 0).then(|| {
+        format!(
+            "{drained} of {} replicas were drained, or are about to stop: these read again only when they are started again",
+            statuses.len()
+        )
+    })
+}
+
 /// Whether replicas with these `/status`es do it; else what is left, in words.
 pub(super) fn is_done(wanted: &Wanted, statuses: &[Value]) -> Result<(), String> {
     if statuses.is_empty() {
@@ -87,7 +99,11 @@ pub(super) fn is_done(wanted: &Wanted, statuses: &[Value]) -> Result<(), String>
         .filter(|wanted| !concerned.iter().any(|it| it["partition"].as_u64() == Some(u64::from(**wanted))))
         .map(|partition| format!("no replica has partition {partition} now"))
         .collect();
-    let left = [left, missing].concat();
+    let mut left = [left, missing].concat();
+    // Without a partition nothing reads, whatever was said to nobody.
+    if matches!(wanted, Wanted::Resumed { .. }) && concerned.is_empty() && left.is_empty() {
+        left.push("no replica has a partition now".to_owned());
+    }
     if left.is_empty() { Ok(()) } else { Err(left.join("; ")) }
 }
 
@@ -125,6 +141,20 @@ mod tests {
         assert_eq!(is_done(&Wanted::Drained, &[replica(&[])]), Ok(()));
         assert!(is_done(&Wanted::Drained, &[replica(&[(0, "draining")])]).is_err());
         assert!(is_done(&Wanted::Drained, &[]).is_err());
+    }
+
+    #[test]
+    fn a_resume_is_done_when_something_reads_again_and_never_after_a_drain() {
+        let resumed = Wanted::Resumed { topic: None, partitions: Vec::new() };
+        assert_eq!(is_done(&resumed, &[replica(&[(0, "running")]), replica(&[])]), Ok(()));
+        assert_eq!(is_done(&resumed, &[replica(&[])]), Err("no replica has a partition now".to_owned()));
+        assert!(is_done(&resumed, &[replica(&[(0, "paused")])]).is_err());
+        let (mut drained, running) = (replica(&[]), replica(&[(0, "running")]));
+        drained["state"] = "draining".into();
+        let problem = never_done(&resumed, &[drained.clone(), running.clone()]).unwrap();
+        assert!(problem.contains("1 of 2 replicas") && problem.contains("started again"), "{problem}");
+        assert_eq!(never_done(&resumed, &[running]), None);
+        assert_eq!(never_done(&Wanted::Drained, &[drained]), None);
     }
 
     #[test]

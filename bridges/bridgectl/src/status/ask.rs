@@ -70,7 +70,8 @@ impl Watched {
             false => Ok(Err(String::new())),
         };
         let dead_letters = dead_letters.ok().and_then(Result::ok);
-        (self, Facts { stream: config.stream.name, replicas, sources, dead_letters, silent })
+        let has_all_sources = has_all(&config, &sources);
+        (self, Facts { stream: config.stream.name, replicas, sources, has_all_sources, dead_letters, silent })
     }
 
     async fn replicas(&self) -> Vec<(String, Result<Said, String>, Option<Figures>)> {
@@ -141,6 +142,16 @@ async fn of_brokers(config: &Config, client: &Client) -> (Vec<SourceFacts>, Vec<
         Err(problem) => silent.push(format!("RabbitMQ: {problem}")),
     }
     (sources, silent)
+}
+
+/// Whether the brokers told how far behind every source is. Of streams and of what is polled none can tell.
+fn has_all(config: &Config, sources: &[SourceFacts]) -> bool {
+    let is_there = |name: &str| sources.iter().any(|source| source.name == name);
+    config.source.values().all(|source| match source {
+        Source::Kafka(kafka) => is_there(&kafka.topic),
+        Source::Rabbitmq(rabbitmq) => rabbitmq.queue_names().into_iter().all(is_there),
+        Source::Poll(_) => false,
+    })
 }
 
 fn kafka_sources(config: &Config) -> Vec<KafkaSource> {

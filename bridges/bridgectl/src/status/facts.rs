@@ -15,6 +15,8 @@ pub(super) struct Facts {
     pub(super) replicas: Vec<(String, Result<Said, String>)>,
     /// What the sources hold that is not mirrored, by the brokers' own word: one entry a source.
     pub(super) sources: Vec<SourceFacts>,
+    /// Whether every source of the configuration is among them: only then their sum is the bridge's lag.
+    pub(super) has_all_sources: bool,
     /// Where no replica answers: the dead letters in the topic that are not settled.
     pub(super) dead_letters: Option<u64>,
     /// What the brokers did not answer.

@@ -68,8 +68,11 @@ impl Row {
     fn lag(&mut self, facts: &Facts, partitions: &[&Value], is_dead: bool, unowned_records: u64) {
         let oldest = facts.sources.iter().filter_map(|source| source.oldest_seconds).reduce(f64::max);
         if is_dead {
-            let known = facts.sources.iter().flat_map(|source| source.behind.values());
-            self.lag_records = (!facts.sources.is_empty()).then(|| known.sum());
+            // A part of it would look like all of it.
+            if !facts.has_all_sources || facts.sources.is_empty() {
+                return;
+            }
+            self.lag_records = Some(facts.sources.iter().flat_map(|source| source.behind.values()).sum());
             self.lag_seconds = oldest.or_else(|| self.lag_records.filter(|lag| *lag == 0).map(|_| 0.0));
             return;
         }

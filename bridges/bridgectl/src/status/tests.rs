@@ -24,7 +24,8 @@ fn facts(replicas: Vec<Result<Said, String>>) -> Facts {
     let replicas = replicas.into_iter().enumerate().map(|(n, said)| (format!("http://10.0.0.{n}:9464"), said));
     let behind = BTreeMap::from([(0, 5), (1, 7)]);
     let source = SourceFacts { name: "jobs".to_owned(), behind, oldest_seconds: Some(90.0) };
-    Facts { stream: "demo".to_owned(), replicas: replicas.collect(), sources: vec![source], ..Facts::default() }
+    let (stream, replicas) = ("demo".to_owned(), replicas.collect());
+    Facts { stream, replicas, sources: vec![source], has_all_sources: true, ..Facts::default() }
 }
 
 #[test]
@@ -61,6 +62,17 @@ fn with_the_brokers_down_too_the_lag_is_unknown_and_not_none() {
     let row = Row::of(&facts);
     assert_eq!((row.lag_records, row.lag_seconds), (None, None));
     assert!(Picture::of(vec![facts]).text().contains("! Kafka k:9092: no answer\n"));
+}
+
+#[test]
+fn the_lag_of_a_part_of_the_sources_is_not_the_lag() {
+    let mut facts = facts(vec![Err("nothing listens there".to_owned())]);
+    // One source of two answered, and has mirrored everything.
+    facts.sources[0].behind = BTreeMap::from([(0, 0)]);
+    facts.has_all_sources = false;
+    let row = Row::of(&facts);
+    assert_eq!((row.lag_records, row.lag_seconds), (None, None));
+    assert_eq!(Picture::of(vec![facts]).json()["bridges"][0]["lag_records"], Value::Null);
 }
 
 #[test]
