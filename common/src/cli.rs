@@ -4,6 +4,7 @@ use std::future::Future;
 use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Parser, Subcommand};
 
@@ -165,9 +166,24 @@ pub fn say(text: &str) {
     let _ = write_out(text);
 }
 
+/// Whether something could not be written, though there is somebody who reads: a full disk is no success.
+static WRITE_FAILED: AtomicBool = AtomicBool::new(false);
+
+/// The exit of a process whose words may not have been written.
+pub fn exit_of(exit: Exit) -> Exit {
+    if exit == Exit::Clean && WRITE_FAILED.load(Ordering::Relaxed) { Exit::Fault } else { exit }
+}
+
 fn write_out(text: &str) -> std::io::Result<()> {
     let mut stdout = std::io::stdout().lock();
-    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
+    let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    if let Err(error) = &written
+        && error.kind() != ErrorKind::BrokenPipe
+        && !WRITE_FAILED.swap(true, Ordering::Relaxed)
+    {
+        eprintln!("standard output cannot be written to: {error}");
+    }
+    written
 }
 
 fn check(stream: Stream, config: &Config, json: bool, offline: bool) -> Exit {

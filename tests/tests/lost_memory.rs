@@ -390,7 +390,14 @@ async fn bridgectl_shows_sets_and_forgets_checkpoints_and_nothing_is_lost_or_dou
         })
         .await?;
         assert_eq!(bridge.terminate(seconds(30)).await?.code(), Some(0));
-        let (code, said) = bridgectl(&scenario, &["set", "--partition", "1", "--position", &position, "--yes"])?;
+        let set = ["set", "--partition", "1", "--yes", "--position"];
+        let (code, said) = bridgectl(&scenario, &[&set[..], &["999999"]].concat())?;
+        assert!(code == Some(1) && said.contains("the source ends at"), "{said}");
+        let (code, said) = bridgectl(&scenario, &["set", "--partition", "99", "--yes", "--position", "0"])?;
+        assert!(code == Some(1) && said.contains("has 10 partitions"), "{said}");
+        let (code, said) = bridgectl(&scenario, &[&set[..], &[&position]].concat())?;
+        assert!(code == Some(1) && said.contains("--mirrored"), "{said}");
+        let (code, said) = bridgectl(&scenario, &[&set[..], &[&position, "--mirrored"]].concat())?;
         assert!(code == Some(0) && said.contains("has no checkpoint, and gets one"), "{said}");
         scenario.settled(vec![started(&scenario).await?]).await?;
         scenario.holds(2_500).await.map(drop)

@@ -378,6 +378,20 @@ async fn a_window_is_replayed_elsewhere_once_and_in_order_over_a_kill() -> Resul
         assert!((5_950..6_000).contains(&there), "all but the broken ones: {there}");
         scenario.say(format!("{there} records elsewhere, in order, once, over a kill"));
 
+        // The name of one window is none of another, lower one; a window is one, and all there.
+        let other = |window: &str| -> Result<(Option<i32>, String)> {
+            let arguments = ["replay", "job-lifecycle", "--to", &topic, "--yes", "--id", "other", "--offsets", window];
+            let (code, _, said) = bridgectl(&arguments, &settings)?;
+            Ok((code, said))
+        };
+        let (code, said) = other("0=100-200")?;
+        assert!(code == Some(0) && said.contains("no retention and no subscription"), "{said}");
+        let (code, said) = other("0=0-50")?;
+        assert!(code == Some(1) && said.contains("another window"), "{said}");
+        assert_eq!(other("0=150-250")?.0, Some(0), "what lies above is published");
+        let (code, said) = other("0=0-999999")?;
+        assert!(code == Some(1) && said.contains("ends at"), "{said}");
+
         let output = repository().join("target/verify-test");
         let output = output.to_str().unwrap();
         let (code, _, said) = bridgectl(&["verify", "job-lifecycel", "--output", output], &settings)?;

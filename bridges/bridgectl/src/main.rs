@@ -148,5 +148,5 @@ fn main() -> ExitCode {
     };
     // Threads that still wait for a server that does not answer must not keep the process.
     runtime.shutdown_background();
-    exit.into()
+    cli::exit_of(exit).into()
 }

@@ -1,5 +1,6 @@
 //! `set` and `forget`: take the names (first those that keep replays out), say what will happen, ask, write, and read back.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bridge_common::lane::{Route, Routing};
@@ -7,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::hold::Hold;
 use super::plan::{self, Change, chosen};
+use super::source::watermarks;
 use super::{Asked, Desk, Which};
 use crate::audit::{self, LogOptions, Operation};
 use crate::terminal;
@@ -58,15 +60,31 @@ async fn change(
 ) -> Result<(), String> {
     let routing = routing(desk).await?;
     let (changes, known) = plan(desk, names, holds, position, &routing).await?;
-    for change in &changes {
+    for change in changes.iter().filter(|_| !asked.json) {
         terminal::say(&format!("{}: {}\n", change.name, change.says));
     }
-    asked.confirm(changes.iter().map(|change| change.skipped).sum())?;
+    let sum = |of: fn(&Change) -> u64| changes.iter().map(of).sum();
+    asked.confirm(sum(|change| change.skipped), sum(|change| change.assumed))?;
     let says: Vec<Value> = changes.iter().map(|change| json!({ "name": change.name, "says": change.says })).collect();
     let verb = if position.is_some() { "checkpoint set" } else { "checkpoint forget" };
     let operation = Operation::new(verb, &desk.config.stream.name, json!({ "position": position, "changes": says }));
+    let stream = &desk.config.stream.name;
     let done = audit::record(&desk.config, log, operation, carry_out(desk, &changes, holds, known)).await;
-    done.map(|_| terminal::say(&format!("Written and read back: {} of {}.\n", changes.len(), desk.config.stream.name)))
+    done.map(|_| {
+        terminal::say(&match asked.json {
+            true => format!("{:#}\n", document(stream, verb, position, &changes)),
+            false => format!("Written and read back: {} of {stream}.\n", changes.len()),
+        });
+    })
+}
+
+/// What was changed, as JSON.
+fn document(stream: &str, verb: &str, position: Option<u64>, changes: &[Change]) -> Value {
+    let one = |change: &Change| json!({"name": change.name, "says": change.says, "skipped": change.skipped, "assumed": change.assumed});
+    let changes: Vec<Value> = changes.iter().map(one).collect();
+    json!({
+        "version": 1, "kind": verb.replace(' ', "-"), "stream": stream, "position": position, "changes": changes,
+    })
 }
 
 /// Writes the entries and reads them back.
@@ -92,6 +110,10 @@ async fn plan(
     position: Option<u64>,
     routing: &Routing,
 ) -> Result<(Vec<Change>, Vec<u64>), String> {
+    let sources = match position {
+        Some(_) => watermarks(desk, names).await?,
+        None => BTreeMap::new(),
+    };
     let mut looks = 0;
     loop {
         let listed = desk.list().await?;
@@ -108,7 +130,7 @@ async fn plan(
         }
         for name in behind {
             let problem = "the broker knows of a later entry than can be read: what is shown here is behind";
-            terminal::say(&format!("{name}: {problem}\n"));
+            eprintln!("{name}: {problem}");
         }
         let siblings = listed.values().map(|listed| listed.stored.source_partitions).max().unwrap_or(0);
         let changes: Result<Vec<Change>, String> = names
@@ -116,7 +138,7 @@ async fn plan(
             .map(|name| {
                 let before = listed.get(name).map(|listed| &listed.stored);
                 match position {
-                    Some(position) => plan::set(name, before, position, routing, siblings),
+                    Some(position) => plan::set(name, before, position, sources.get(name).copied(), routing, siblings),
                     None => Ok(plan::forget(name, before)),
                 }
             })

@@ -4,6 +4,7 @@ mod change;
 mod hold;
 mod plan;
 mod show;
+mod source;
 #[cfg(test)]
 mod tests;
 
@@ -20,7 +21,7 @@ use clap::{Args, Subcommand};
 pub(crate) use plan::Name;
 
 use crate::audit::LogOptions;
-use crate::{streams, terminal};
+use crate::streams;
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -44,7 +45,7 @@ enum Verb {
     /// Set the position of source partitions: what is read next when a bridge opens them
     ///
     /// Back: records are read again, and looked up in the target from its beginning; what is not there is published.
-    /// Forward: records are skipped, which has to be confirmed by their number.
+    /// Forward: records are skipped, which has to be confirmed by their number. Never behind the source's end.
     Set {
         #[command(flatten)]
         which: Which,
@@ -54,9 +55,15 @@ enum Verb {
         /// Confirms that so many records in all are skipped; asked for on a terminal
         #[arg(long, value_name = "RECORDS")]
         skip: Option<u64>,
+        /// Confirms that what lies below the position was mirrored, of partitions that have no checkpoint to say so
+        #[arg(long)]
+        mirrored: bool,
         /// Do not ask
         #[arg(long)]
         yes: bool,
+        /// Write JSON
+        #[arg(long)]
+        json: bool,
         #[command(flatten)]
         log: LogOptions,
     },
@@ -69,6 +76,9 @@ enum Verb {
         /// Do not ask
         #[arg(long)]
         yes: bool,
+        /// Write JSON
+        #[arg(long)]
+        json: bool,
         #[command(flatten)]
         log: LogOptions,
     },
@@ -101,17 +111,22 @@ struct Desk {
 
 /// Runs the verb.
 pub(crate) async fn run(arguments: &Arguments) -> Exit {
-    let as_json = matches!(arguments.verb, Verb::Show { json: true });
+    let (Verb::Show { json: as_json } | Verb::Set { json: as_json, .. } | Verb::Forget { json: as_json, .. }) =
+        arguments.verb;
     let desk = match open(arguments) {
         Ok(desk) => desk,
         Err(problem) => return streams::wrong(&arguments.stream, as_json, &problem),
     };
     let done = match &arguments.verb {
         Verb::Show { json } => show::run(&desk, *json).await,
-        Verb::Set { which, position, skip, yes, log } => {
-            change::run(&desk, which, Some(*position), Asked { yes: *yes, skip: *skip }, log).await
+        Verb::Set { which, position, skip, mirrored, yes, json, log } => {
+            let asked = Asked { yes: *yes, skip: *skip, mirrored: *mirrored, json: *json };
+            change::run(&desk, which, Some(*position), asked, log).await
         }
-        Verb::Forget { which, yes, log } => change::run(&desk, which, None, Asked { yes: *yes, skip: None }, log).await,
+        Verb::Forget { which, yes, json, log } => {
+            let asked = Asked { yes: *yes, skip: None, mirrored: false, json: *json };
+            change::run(&desk, which, None, asked, log).await
+        }
     };
     streams::ended(&arguments.stream, as_json, done.map(|()| true))
 }
@@ -141,11 +156,22 @@ impl Desk {
 struct Asked {
     yes: bool,
     skip: Option<u64>,
+    /// That what no checkpoint speaks of was mirrored.
+    mirrored: bool,
+    /// Standard output is for one document.
+    json: bool,
 }
 
 impl Asked {
-    /// Whether to go on: as the command line says, or as the answer on the terminal does.
-    fn confirm(self, skipped: u64) -> Result<(), String> {
+    /// Whether to go on, where so many records are skipped and so many are taken as mirrored: as the command line says, or as the
+    /// answer on the terminal does.
+    fn confirm(self, skipped: u64, assumed: u64) -> Result<(), String> {
+        if assumed > 0 && !self.mirrored && (self.yes || !std::io::stdin().is_terminal()) {
+            return Err(format!(
+                "nothing was changed: no checkpoint says that the {assumed} records below were mirrored, and none of them would be \
+                 published any more; confirm with --yes --mirrored"
+            ));
+        }
         let confirms_skip = skipped == 0 || self.skip == Some(skipped);
         if let Some(skip) = self.skip.filter(|skip| *skip != skipped) {
             return Err(format!(
@@ -163,9 +189,12 @@ impl Asked {
                 ),
             });
         }
-        let wanted = if confirms_skip { "yes".to_owned() } else { skipped.to_string() };
-        let hint = if confirms_skip { "" } else { " (the number of records that are skipped)" };
-        terminal::say(&format!("Type {wanted}{hint} to go on: "));
+        let unconfirmed = if confirms_skip { 0 } else { skipped } + if self.mirrored { 0 } else { assumed };
+        let (wanted, hint) = match unconfirmed {
+            0 => ("yes".to_owned(), ""),
+            records => (records.to_string(), " (the number of records that are not published any more)"),
+        };
+        eprint!("Type {wanted}{hint} to go on: ");
         let mut answer = String::new();
         let read = std::io::stdin().read_line(&mut answer);
         match read {

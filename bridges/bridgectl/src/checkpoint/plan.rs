@@ -83,11 +83,20 @@ pub(super) struct Change {
     pub(super) to: Option<Stored>,
     /// How many records are skipped.
     pub(super) skipped: u64,
+    /// How many are taken as mirrored, though no checkpoint says so.
+    pub(super) assumed: u64,
     /// What that means.
     pub(super) says: String,
 }
 
-/// Sets a position. `routing` is the configuration's, for a partition without a checkpoint.
+/// What the source has of a partition: the first offset, and the one that comes next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Watermarks {
+    pub(super) low: u64,
+    pub(super) high: u64,
+}
+
+/// Sets a position. `source` is what the source has, where it can be asked. `routing` is the configuration's, for a partition without a checkpoint.
 ///
 /// Invariant: everything of a lane at or above the position lies behind its mark. Going forward the marks stay; otherwise
 /// reading back begins at the beginning, since nobody knows where the records lie.
@@ -95,10 +104,14 @@ pub(super) fn set(
     name: &str,
     before: Option<&Stored>,
     position: u64,
+    source: Option<Watermarks>,
     routing: &Routing,
     siblings: u32,
 ) -> Result<Change, String> {
     let parsed = Name::parse(name).ok_or_else(|| format!("{name} is no source partition"))?;
+    if let Some(Watermarks { high, .. }) = source.filter(|source| position > source.high) {
+        return Err(format!("{name}: the source ends at {high}; behind that lies what nobody has seen yet"));
+    }
     let Some(before) = before else {
         let marks = vec![Mark::Earliest; routing.lanes(parsed.partition).len()];
         let checkpoint = Checkpoint {
@@ -111,12 +124,13 @@ pub(super) fn set(
             former: Vec::new(),
         };
         let to = Stored { checkpoint, source_partitions: siblings.max(parsed.partition + 1), stamp: None };
+        let assumed = position - source.map_or(0, |source| source.low.min(position));
         let says = format!(
-            "has no checkpoint, and gets one at {position}: records below {position} are taken as mirrored; those from \
+            "has no checkpoint, and gets one at {position}: up to {assumed} records below {position} are taken as mirrored; those from \
              there on are looked up in the target from its beginning, and published where they are not there. Nothing is \
              doubled as long as the target still holds what was mirrored of them, under the present routing"
         );
-        return Ok(Change { name: name.to_owned(), to: Some(to), skipped: 0, says });
+        return Ok(Change { name: name.to_owned(), to: Some(to), skipped: 0, assumed, says });
     };
     if before.checkpoint.reach_records > 0 {
         return Err(format!(
@@ -143,7 +157,7 @@ pub(super) fn set(
         to.checkpoint.marks.iter_mut().for_each(|mark| *mark = Mark::Earliest);
         back(from, position)
     };
-    Ok(Change { name: name.to_owned(), to: Some(to), skipped, says })
+    Ok(Change { name: name.to_owned(), to: Some(to), skipped, assumed: 0, says })
 }
 
 /// Offsets from the first to below the last; not each of them needs to be a record's.
@@ -174,5 +188,5 @@ pub(super) fn forget(name: &str, before: Option<&Stored>) -> Change {
         "{was}, and is forgotten: a bridge that opens it starts it as a new one, as `start` says, and stops where the target \
          still knows its name or holds its messages"
     );
-    Change { name: name.to_owned(), to: None, skipped: 0, says }
+    Change { name: name.to_owned(), to: None, skipped: 0, assumed: 0, says }
 }

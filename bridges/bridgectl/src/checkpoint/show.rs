@@ -17,7 +17,8 @@ pub(super) async fn run(desk: &Desk, as_json: bool) -> Result<(), String> {
     rows.sort_by_key(|(parsed, ..)| (parsed.topic.clone(), parsed.generation, parsed.partition));
     if as_json {
         let rows: Vec<Value> = rows.iter().map(|(parsed, name, entry)| row_json(parsed, name, entry, now_ms)).collect();
-        let document = json!({ "topic": desk.topic, "stream": desk.config.stream.name, "partitions": rows });
+        let document =
+            json!({ "version": 1, "topic": desk.topic, "stream": desk.config.stream.name, "partitions": rows });
         terminal::out(&format!("{document}\n"));
     } else {
         terminal::out(&table(&rows, now_ms));

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use bridge_common::checkpoint::{Listed, Stamp, Stored};
 use bridge_common::lane::{Checkpoint, KeyHash, Mark, PartitionBy, Route, Routing};
 
-use super::plan::{Name, chosen, forget, set};
+use super::plan::{Name, Watermarks, chosen, forget, set};
 use super::{Asked, Which, show};
 
 const PREFIX: &str = "bridge/s/";
@@ -76,7 +76,7 @@ fn what_is_ambiguous_has_to_be_chosen() {
 /// Nobody knows where records lie that were passed long ago.
 #[test]
 fn going_back_reads_back_from_the_beginning() {
-    let change = set("bridge/s/c/t/1", Some(&stored(100)), 40, &routing(), 10).unwrap();
+    let change = set("bridge/s/c/t/1", Some(&stored(100)), 40, None, &routing(), 10).unwrap();
     let to = change.to.unwrap();
     assert_eq!((to.checkpoint.position, change.skipped), (40, 0));
     assert_eq!(to.checkpoint.marks, [Mark::Earliest, Mark::Earliest]);
@@ -86,30 +86,45 @@ fn going_back_reads_back_from_the_beginning() {
         "{}",
         change.says
     );
-    let stays = set("bridge/s/c/t/1", Some(&stored(100)), 100, &routing(), 10).unwrap();
+    let stays = set("bridge/s/c/t/1", Some(&stored(100)), 100, None, &routing(), 10).unwrap();
     assert_eq!(stays.to.unwrap().checkpoint.marks, [Mark::Earliest, Mark::Earliest]);
 }
 
 #[test]
 fn going_forward_skips_and_says_how_many() {
-    let change = set("bridge/s/c/t/1", Some(&stored(100)), 130, &routing(), 10).unwrap();
+    let change = set("bridge/s/c/t/1", Some(&stored(100)), 130, None, &routing(), 10).unwrap();
     let to = change.to.unwrap();
     assert_eq!((to.checkpoint.position, change.skipped, to.stamp), (130, 30, None));
     assert_eq!(to.checkpoint.marks, stored(100).checkpoint.marks);
     assert!(change.says.contains("up to 30 records (100 to 129) are SKIPPED"), "{}", change.says);
-    let asked = |yes, skip| Asked { yes, skip }.confirm(change.skipped).is_ok();
+    let confirmed = Asked { yes: true, skip: None, mirrored: false, json: false };
+    let asked = |yes, skip| Asked { yes, skip, ..confirmed }.confirm(change.skipped, 0).is_ok();
     assert_eq!([asked(true, None), asked(true, Some(29)), asked(true, Some(30))], [false, false, true]);
-    assert!(Asked { yes: true, skip: None }.confirm(0).is_ok());
+    assert!(confirmed.confirm(0, 0).is_ok());
+}
+
+#[test]
+fn no_position_lies_behind_the_source_and_what_no_checkpoint_says_is_confirmed() {
+    let source = Some(Watermarks { low: 20, high: 120 });
+    let behind = set("bridge/s/c/t/1", Some(&stored(100)), 121, source, &routing(), 10).unwrap_err();
+    assert!(behind.contains("ends at 120"), "{behind}");
+    assert!(set("bridge/s/c/t/1", Some(&stored(100)), 120, source, &routing(), 10).is_ok());
+    let change = set("bridge/s/c/t/4", None, 50, source, &routing(), 10).unwrap();
+    assert_eq!((change.skipped, change.assumed), (0, 30), "{}", change.says);
+    let confirmed = Asked { yes: true, skip: None, mirrored: false, json: false };
+    let refused = confirmed.confirm(0, change.assumed).unwrap_err();
+    assert!(refused.contains("30 records") && refused.contains("--mirrored"), "{refused}");
+    assert!(Asked { mirrored: true, ..confirmed }.confirm(0, change.assumed).is_ok());
 }
 
 #[test]
 fn a_vanished_one_gets_a_mark_for_every_lane_and_a_queue_none() {
-    let change = set("bridge/s/c/t/4", None, 50, &routing(), 0).unwrap();
+    let change = set("bridge/s/c/t/4", None, 50, None, &routing(), 0).unwrap();
     let to = change.to.unwrap();
     assert_eq!((to.checkpoint.marks.len(), to.checkpoint.position, to.source_partitions), (2, 50, 5));
     let mut queue = stored(100);
     queue.checkpoint.reach_records = 500;
-    assert!(set("bridge/s/c/q/0", Some(&queue), 50, &routing(), 1).unwrap_err().contains("queue"));
+    assert!(set("bridge/s/c/q/0", Some(&queue), 50, None, &routing(), 1).unwrap_err().contains("queue"));
     assert_eq!(forget("bridge/s/c/t/4", Some(&stored(100))).to, None);
 }
 
@@ -124,7 +139,7 @@ fn one_without_a_checkpoint_gets_by_key_a_mark_for_every_partition() {
     };
     let partition_by = PartitionBy::Key { key_hash: KeyHash::JavaString };
     let by_key = Routing { partition_by, routes: vec![alerts], ..routing() };
-    let to = set("bridge/s/c/t/4", None, 50, &by_key, 10).unwrap().to.unwrap();
+    let to = set("bridge/s/c/t/4", None, 50, None, &by_key, 10).unwrap().to.unwrap();
     assert_eq!(to.checkpoint.marks, [Mark::Earliest; 3 + 2 + 1]);
     assert_eq!((to.checkpoint.routing.lanes(4).len(), to.source_partitions), (6, 10));
     assert_eq!(to.checkpoint.routing, by_key, "records are looked up where they were sent to");

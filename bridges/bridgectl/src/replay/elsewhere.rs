@@ -2,9 +2,11 @@
 //! its own, with the replay's name in it and the source's offsets as sequence ids; whoever goes on after a kill reads back what
 //! is there, and waits until what was pushed is seen.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use bridge_common::config::rfc3339;
+use bridge_common::admin::Admin;
+use bridge_common::config::{TopicName, rfc3339};
 use bridge_common::pipeline::Workshop;
 use bridge_common::pulsar::ReaderStart;
 use serde_json::{Value, json};
@@ -15,10 +17,10 @@ use super::{Pace, ReplayArguments, ask, say};
 use crate::audit::{self, Operation};
 use crate::held::Held;
 use crate::terminal::{Progress, now_ms};
-use crate::verify::{self, Desk};
+use crate::verify::{self, Desk, Part};
 
 /// Offsets that are read at a time.
-const STEP: u64 = 2_000;
+const STEP: usize = 2_000;
 
 /// What was done.
 #[derive(Debug, Default)]
@@ -51,6 +53,9 @@ pub(super) async fn run(desk: &Arc<Desk>, arguments: &ReplayArguments, topic: &s
         say(arguments, &document, &format!("{offsets} records at most; nothing was published"));
         return Ok(());
     }
+    let unsafe_topic = forgets(desk, topic).await;
+    unsafe_topic.iter().for_each(|warning| eprintln!("WARNING: {warning}"));
+    document["warnings"] = json!(unsafe_topic);
     let what = format!("{offsets} records of {stream} at most are published to {topic}.");
     ask(what, arguments.yes).await?;
     eprintln!("should it be interrupted: bridgectl replay {stream} --to {topic} --id {id}{}", window(desk, arguments));
@@ -75,6 +80,28 @@ pub(super) async fn run(desk: &Arc<Desk>, arguments: &ReplayArguments, topic: &s
     }
     say(arguments, &document, &text);
     Ok(())
+}
+
+/// A topic without a subscription and without retention is emptied, and deleted, minutes later: whoever is to read it finds
+/// nothing. The warning, where that is so or cannot be told.
+async fn forgets(desk: &Desk, topic: &str) -> Vec<String> {
+    let asked = async {
+        let admin = Admin::new(&desk.config.pulsar).map_err(|error| error.to_string())?;
+        let topic: TopicName = topic.parse()?;
+        let retention = admin.effective_policy(&topic, "retention").await.map_err(|error| error.to_string())?;
+        let stats = admin.stats(&topic).await.map_err(|error| error.to_string())?;
+        let minutes = retention["retentionTimeInMinutes"].as_i64().unwrap_or(0);
+        let is_read = stats["subscriptions"].as_object().is_some_and(|subscriptions| !subscriptions.is_empty());
+        Ok::<bool, String>(minutes == 0 && !is_read)
+    };
+    match asked.await {
+        Ok(false) => Vec::new(),
+        Ok(true) => vec![format!(
+            "{topic} has no retention and no subscription: Pulsar deletes what is published there, and the topic, within minutes. \
+             Subscribe first, or set a retention"
+        )],
+        Err(problem) => vec![format!("whether {topic} keeps what is published there could not be asked: {problem}")],
+    }
 }
 
 /// One at a time of one name: two would not double anything, but each would wait for the other at every partition.
@@ -113,6 +140,7 @@ async fn publish(
     let other = workshop_for(desk, topic).await?;
     let workshop = other.as_ref().unwrap_or(&desk.workshop);
     let (mut pace, mut progress, mut before) = (Pace::new(arguments.rate), Progress::new("replaying:"), 0);
+    let step = pace.slice(STEP) as u64;
     for part in desk.parts.iter().filter(|part| part.to > part.from) {
         let topic = match partitions {
             0 => topic.to_owned(),
@@ -131,22 +159,18 @@ async fn publish(
                 part.from
             }
             Some(_) => {
-                let mut highest = None;
-                let mut stored = 0;
-                let each = |id| {
-                    stored += u64::from(highest < Some(id));
-                    highest = highest.max(Some(id));
-                };
-                held = held.stored(ReaderStart::Earliest, each).await?;
-                done.were_there += stored;
-                highest.map_or(part.from, |highest| highest + 1).max(part.from)
+                let mut there = There { range: part.from..part.to, ..There::default() };
+                held = held.stored(ReaderStart::Earliest, |id| there.see(id)).await?;
+                done.were_there += there.count;
+                refuse_other_window(desk, part, workshop, &there, (id, held.max_message_bytes())).await?;
+                there.highest.map_or(part.from, |highest| highest + 1).max(part.from)
             }
         };
         let mut is_checked = held.last().is_some();
         let mut records = Records::open(desk, part, workshop, from, held.max_message_bytes()).await?;
         while records.position() < part.to {
             let start = records.position();
-            let mut ready = records.read(start..part.to.min(start + STEP), |_| true).await?;
+            let mut ready = records.read(start..part.to.min(start + step), |_| true).await?;
             let count = ready.len();
             ready.retain(|ready| !ready.is_dead_letter);
             done.unfit += (count - ready.len()) as u64;
@@ -162,6 +186,52 @@ async fn publish(
         held.settle().await?;
         held.close().await;
         before += part.to - part.from;
+    }
+    Ok(())
+}
+
+/// What is stored under a name.
+#[derive(Debug, Default)]
+struct There {
+    /// The window that is asked for.
+    range: Range<u64>,
+    lowest: Option<u64>,
+    highest: Option<u64>,
+    /// How many of them lie in the window.
+    count: u64,
+}
+
+impl There {
+    /// One of them, in the order of the topic; some are seen again.
+    fn see(&mut self, id: u64) {
+        if self.highest < Some(id) {
+            self.highest = Some(id);
+            self.count += u64::from(self.range.contains(&id));
+        }
+        self.lowest = Some(self.lowest.map_or(id, |lowest| lowest.min(id)));
+    }
+}
+
+/// Sequence ids only rise: what lies below the first that is stored can never be published under this name. Nothing of it may be
+/// wanted, or the name was used for another window.
+async fn refuse_other_window(
+    desk: &Desk,
+    part: &Part,
+    workshop: &Workshop,
+    there: &There,
+    (id, max_message_bytes): (&str, usize),
+) -> Result<(), String> {
+    let end = there.lowest.unwrap_or(part.from).min(part.to);
+    let mut records = Records::open(desk, part, workshop, part.from, max_message_bytes).await?;
+    while records.position() < end {
+        let start = records.position();
+        let ready = records.read(start..end.min(start + STEP as u64), |_| true).await?;
+        if let Some(wanted) = ready.iter().find(|ready| !ready.is_dead_letter) {
+            return Err(format!(
+                "--id {id} was used for another window of {}: offset {} is not there, and lies below what is. Take another --id",
+                part.source, wanted.id
+            ));
+        }
     }
     Ok(())
 }

@@ -204,26 +204,37 @@ async fn publish(
             let mut by_topic: BTreeMap<String, Vec<Ready>> = BTreeMap::new();
             ready.into_iter().for_each(|ready| by_topic.entry(ready.topic.clone()).or_default().push(ready));
             for (topic, ready) in by_topic {
-                let sent = publish_block(desk, &lack.part, block, &topic, ready, replay, began).await?;
-                *published += sent;
-                progress.at(*published, Some(all));
-                pace.published(sent).await;
+                let made = Block { part: &lack.part, block, topic: &topic, replay, began };
+                let mut each = |sent: u64| {
+                    *published += sent;
+                    progress.at(*published, Some(all));
+                };
+                publish_block(desk, &made, ready, &mut pace, &mut each).await?;
             }
         }
     }
     Ok(gone)
 }
 
-/// Publishes the messages of a block for one topic, under the first of the block's names that none of them is used up in.
+/// Records of one partition that share a name, for one topic.
+struct Block<'b> {
+    part: &'b Part,
+    block: u64,
+    topic: &'b str,
+    replay: &'b str,
+    began: Instant,
+}
+
+/// Publishes the messages of a block, under the first of the block's names that none of them is used up in; tells how many, as
+/// they are sent.
 async fn publish_block(
     desk: &Desk,
-    part: &Part,
-    block: u64,
-    topic: &str,
+    made: &Block<'_>,
     mut ready: Vec<Ready>,
-    replay: &str,
-    began: Instant,
-) -> Result<u64, String> {
+    pace: &mut Pace,
+    each: &mut impl FnMut(u64),
+) -> Result<(), String> {
+    let Block { part, block, topic, replay, began } = *made;
     let table = &desk.kafka[part.kafka].table;
     let schema = desk.workshop.schema(table).filter(|_| !ready[0].is_dead_letter);
     for round in 0..ROUNDS {
@@ -236,10 +247,14 @@ async fn publish_block(
         }
         let lowest = ready.first().map(|ready| ready.id);
         if lowest.is_none() || held.last().is_none_or(|last| lowest > Some(last)) {
-            held.publish(&ready).await?;
-            held.settle().await?;
+            for slice in ready.chunks(pace.slice(ready.len().max(1))) {
+                held.publish(slice).await?;
+                held.settle().await?;
+                each(slice.len() as u64);
+                pace.published(slice.len() as u64).await;
+            }
             held.close().await;
-            return Ok(ready.len() as u64);
+            return Ok(());
         }
         held.close().await;
     }

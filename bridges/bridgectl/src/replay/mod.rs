@@ -120,6 +120,14 @@ impl Pace {
         Self { rate, began: Instant::now(), records: 0 }
     }
 
+    /// How many of so many are published at a time, so that the rate holds within a second, too.
+    fn slice(&self, most: usize) -> usize {
+        match self.rate {
+            0 => most,
+            rate => most.min(usize::try_from(rate.div_ceil(5)).unwrap_or(most)),
+        }
+    }
+
     /// So many were published: waits until they may have been.
     async fn published(&mut self, records: u64) {
         self.records += records;

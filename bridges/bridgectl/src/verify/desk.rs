@@ -160,7 +160,11 @@ impl Desk {
     }
 }
 
-async fn open_topic(config: &Config, source: &KafkaSource) -> Result<Arc<KafkaTopic>, String> {
+/// Asks Kafka for a topic of the configuration, as nobody's member of its group.
+///
+/// # Errors
+/// What Kafka says, and where it was asked.
+pub(crate) async fn open_topic(config: &Config, source: &KafkaSource) -> Result<Arc<KafkaTopic>, String> {
     let settings = KafkaSettings::from_config(config, source).map_err(|error| error.to_string())?;
     let settings = KafkaSettings { group_instance_id: None, ..settings };
     let brokers = settings.brokers.clone();

@@ -42,7 +42,7 @@ use bridge_common::source::SourceError;
 use clap::Args;
 
 pub(crate) use compare::Comparison;
-pub(crate) use desk::{Desk, Part, blocking};
+pub(crate) use desk::{Desk, Part, blocking, open_topic};
 pub(crate) use engine::{Settings, compare};
 pub(crate) use progress::watch;
 pub(crate) use range::RangeArguments;
@@ -60,13 +60,13 @@ pub(crate) struct VerifyArguments {
     #[command(flatten)]
     range: RangeArguments,
     /// Seconds that records may be on their way; what comes later is missing until it comes
-    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(0..=86_400))]
     lag_seconds: u64,
     /// Go on comparing what comes, until interrupted
     #[arg(long, conflicts_with_all = ["until", "offsets", "reread"])]
     follow: bool,
     /// Seconds between the reports of --follow
-    #[arg(long, value_name = "SECONDS", default_value_t = 5, requires = "follow")]
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, requires = "follow", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     every: u64,
     /// Read the target several times instead, from the same time and the same message, and show that each gives the same
     #[arg(long, conflicts_with = "offsets")]
@@ -118,13 +118,22 @@ async fn once(desk: &Arc<Desk>, arguments: &VerifyArguments) -> Result<bool, Str
     let queues = queues::look(desk, &summary.keys.tallies).await;
     let report = Report::new(desk, summary, queues, arguments);
     let json = report.json();
+    // Where it cannot be kept the comparison still holds: it is said once, and whole.
+    let kept = keep(&arguments.output, &file_name(desk), &files(&report, &json));
     terminal::say(&match arguments.json {
         true => format!("{json:#}\n"),
         false => table::text(&report),
     });
-    let paths = keep(&arguments.output, &file_name(desk), &files(&report, &json))?;
-    eprintln!("kept: {paths}");
+    say_where(kept);
     Ok(report.is_parity())
+}
+
+/// Says beside the report where it is kept, or why it is not.
+fn say_where(kept: Result<String, String>) {
+    match kept {
+        Ok(paths) => eprintln!("kept: {paths}"),
+        Err(problem) => eprintln!("NOT KEPT: {problem}"),
+    }
 }
 
 /// Of a report's files.
@@ -149,7 +158,7 @@ pub(crate) fn words(error: &SourceError) -> String {
 /// A time as it stands in a file's name.
 pub(crate) fn file_time(time_ms: u64) -> String {
     let text = bridge_common::config::rfc3339(time_ms);
-    text.chars().filter(|letter| !"-:".contains(*letter)).take_while(|letter| *letter != '.').collect::<String>() + "Z"
+    text.chars().filter(|letter| !"-:.".contains(*letter)).collect()
 }
 
 /// Writes what is kept, each file at once, and gives where.

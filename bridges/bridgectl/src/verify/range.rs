@@ -1,6 +1,6 @@
 //! Which records are compared: by time, by offsets, or all that there are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use bridge_common::config::{Start, rfc3339};
@@ -22,8 +22,8 @@ pub(crate) struct RangeArguments {
     /// All records that the source has, from where the configuration starts
     #[arg(long, conflicts_with = "since")]
     pub(crate) since_start: bool,
-    /// Offsets of one partition, PARTITION=FROM-TO, TO not included ("3=100-250", "3=100-"); may be repeated, and leaves other
-    /// partitions out
+    /// Offsets of one partition, PARTITION=FROM-TO, TO not included ("3=100-250", "3=100-"); may be repeated for further
+    /// partitions, and leaves others out
     #[arg(long, value_name = "RANGE", value_parser = parse_offsets, conflicts_with_all = ["since", "until", "since_start"])]
     pub(crate) offsets: Vec<Offsets>,
     /// Only this partition of the source; may be repeated
@@ -90,6 +90,7 @@ impl RangeArguments {
                 topic.partitions()
             ));
         }
+        self.named_once()?;
         let mut ranges = BTreeMap::new();
         for partition in 0..topic.partitions() {
             let is_left_out = !self.partition.is_empty() && !self.partition.contains(&partition);
@@ -97,13 +98,23 @@ impl RangeArguments {
             if is_left_out || !self.offsets.is_empty() && offsets.is_none() {
                 continue;
             }
-            let resolved = self.resolve_one(topic, partition, offsets, now_ms);
-            let (range, end) = resolved.map_err(|error| super::words(&error))?;
+            let (range, end) = self.resolve_one(topic, partition, offsets, now_ms)?;
             let first = first_mirrored(topic, partition, start).map_err(|error| super::words(&error))?;
             let from = range.start.max(first);
             ranges.insert(partition, Resolved { range: from..range.end.max(from), end });
         }
         Ok(ranges)
+    }
+
+    /// A partition has one range.
+    fn named_once(&self) -> Result<(), String> {
+        let mut named = BTreeSet::new();
+        match self.offsets.iter().find(|offsets| !named.insert(offsets.partition)) {
+            None => Ok(()),
+            Some(Offsets { partition, .. }) => {
+                Err(format!("--offsets names partition {partition} twice: run this once for each range"))
+            }
+        }
     }
 
     fn resolve_one(
@@ -112,16 +123,42 @@ impl RangeArguments {
         partition: u32,
         offsets: Option<&Offsets>,
         now_ms: u64,
-    ) -> Result<(Range<u64>, u64), SourceError> {
-        let (low, high) = topic.watermarks(partition)?;
-        if let Some(Offsets { from, to, .. }) = offsets {
-            return Ok(((*from).clamp(low, high)..to.unwrap_or(high).min(high), high));
+    ) -> Result<(Range<u64>, u64), String> {
+        let words = |error: SourceError| super::words(&error);
+        let (low, high) = topic.watermarks(partition).map_err(words)?;
+        if let Some(offsets) = offsets {
+            return Ok((offsets.within(low, high)?, high));
         }
-        let at =
-            |time_ms: u64| topic.first_since(partition, time_ms).map(|offset| offset.unwrap_or(high).clamp(low, high));
+        let at = |time_ms: u64| {
+            let first = topic.first_since(partition, time_ms).map_err(words)?;
+            Ok::<u64, String>(first.unwrap_or(high).clamp(low, high))
+        };
         let from = self.since_ms(now_ms).map_or(Ok(low), at)?;
         let to = self.until.map_or(Ok(high), at)?;
         Ok((from..to, high))
+    }
+}
+
+impl Offsets {
+    /// The range, where the source has all of it. Offsets that are named must be there: a part of them would pass for the whole.
+    fn within(&self, low: u64, high: u64) -> Result<Range<u64>, String> {
+        let Self { partition, from, to } = *self;
+        let to = to.unwrap_or(high.max(from));
+        if from < low {
+            let gone = to.min(low) - from;
+            return Err(format!(
+                "partition {partition}: {gone} of these offsets are gone from the source, which begins at {low}: ask for \
+                 --offsets {partition}={low}-{}",
+                to.max(low)
+            ));
+        }
+        if to > high {
+            return Err(format!(
+                "partition {partition} ends at {high}: --offsets {partition}={}-{high}",
+                from.min(high)
+            ));
+        }
+        Ok(from..to)
     }
 }
 
@@ -161,6 +198,22 @@ mod tests {
         assert_eq!(parse_offsets("3=100-"), Ok(Offsets { partition: 3, from: 100, to: None }));
         assert!(parse_offsets("3=250-100").unwrap_err().contains("before"));
         assert!(parse_offsets("100-250").is_err());
+    }
+
+    #[test]
+    fn offsets_that_are_named_are_there_or_nothing_is_done() {
+        let offsets = |text: &str| parse_offsets(text).unwrap();
+        assert_eq!(offsets("2=100-200").within(50, 300), Ok(100..200));
+        assert_eq!(offsets("2=100-").within(50, 300), Ok(100..300));
+        assert_eq!(offsets("2=300-").within(50, 300), Ok(300..300));
+        let gone = offsets("2=20-200").within(50, 300).unwrap_err();
+        assert!(gone.contains("30 of these offsets are gone") && gone.contains("--offsets 2=50-200"), "{gone}");
+        let all_gone = offsets("2=20-40").within(50, 300).unwrap_err();
+        assert!(all_gone.contains("20 of these offsets are gone"), "{all_gone}");
+        assert!(offsets("2=100-301").within(50, 300).unwrap_err().contains("ends at 300"));
+        assert!(offsets("2=301-").within(50, 300).unwrap_err().contains("ends at 300"));
+        let twice = RangeArguments { offsets: vec![offsets("2=1-2"), offsets("2=5-6")], ..RangeArguments::default() };
+        assert!(twice.named_once().unwrap_err().contains("partition 2 twice"));
     }
 
     #[test]

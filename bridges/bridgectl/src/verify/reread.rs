@@ -73,15 +73,15 @@ pub(crate) async fn run(desk: &Arc<Desk>, arguments: &VerifyArguments) -> Result
     }
     let is_same = rows.iter().all(Row::is_same);
     let document = json(desk, &rows, is_same);
+    let stream = &desk.config.stream.name;
+    let name = format!("reread-{stream}-{}", super::file_time(desk.now_ms));
+    let page = reread_page::html(stream, &desk.range, &rfc3339(desk.now_ms), &rows, is_same);
+    let kept = super::keep(&arguments.output, &name, &[("json", format!("{document:#}\n")), ("html", page)]);
     terminal::say(&match arguments.json {
         true => format!("{document:#}\n"),
         false => text(desk, &rows, is_same),
     });
-    let stream = &desk.config.stream.name;
-    let name = format!("reread-{stream}-{}", super::file_time(desk.now_ms));
-    let page = reread_page::html(stream, &desk.range, &rfc3339(desk.now_ms), &rows, is_same);
-    let paths = super::keep(&arguments.output, &name, &[("json", format!("{document:#}\n")), ("html", page)])?;
-    eprintln!("kept: {paths}");
+    super::say_where(kept);
     Ok(is_same)
 }
 
