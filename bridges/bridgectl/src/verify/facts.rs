@@ -164,6 +164,8 @@ pub(crate) struct Counts {
     pub(crate) translatable: u64,
     /// Of these, those that were published after a fix.
     pub(crate) redriven: u64,
+    /// Of these, those that the present contract refuses again: nothing says what they must be.
+    pub(crate) redriven_refused: u64,
     /// In the target by another source's record of the same key.
     pub(crate) twins: u64,
     /// Before the first record that was mirrored, where the configuration does not begin at the beginning.
@@ -186,6 +188,7 @@ impl Counts {
         self.dead_letters += other.dead_letters;
         self.translatable += other.translatable;
         self.redriven += other.redriven;
+        self.redriven_refused += other.redriven_refused;
         self.twins += other.twins;
         self.before_start += other.before_start;
         self.not_compared += other.not_compared;

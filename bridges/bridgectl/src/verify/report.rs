@@ -185,6 +185,7 @@ pub(crate) fn counts_json(counts: &Counts) -> Value {
         "dead_letters": counts.dead_letters,
         "translatable": counts.translatable,
         "redriven": counts.redriven,
+        "redriven_refused": counts.redriven_refused,
         "twins": counts.twins,
         "before_start": counts.before_start,
         "not_compared": counts.not_compared,
@@ -237,8 +238,12 @@ fn notes(summary: &Summary, totals: &Counts) -> Vec<String> {
         }
     };
     note(
-        totals.translatable - totals.redriven.min(totals.translatable),
+        totals.translatable - (totals.redriven - totals.redriven_refused).min(totals.translatable),
         "dead letters are what the present contract translates: `bridgectl dead-letters` redrives them",
+    );
+    note(
+        totals.redriven_refused,
+        "redriven records are what the present contract refuses, so that their content was not compared: was the contract rolled back, or is another file meant?",
     );
     note(
         totals.before_start,

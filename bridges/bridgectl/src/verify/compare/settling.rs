@@ -14,11 +14,11 @@ impl Comparison {
         let same_content = waiting.digest == observed.digest;
         match (waiting.place, observed.place) {
             _ if !same_content => self.fault(Fault::Different, id, Some(observed.at), "another content"),
-            (expected, found) if expected == found && found == Place::DeadLetters => self.counts.dead_letters += 1,
-            (_, Place::DeadLetters) => {
+            (expected, Place::DeadLetters) => {
                 self.counts.dead_letters += 1;
-                self.counts.translatable += 1;
-                // Whoever redrives it publishes what the digest says.
+                self.counts.translatable += u64::from(expected != Place::DeadLetters);
+                // Whoever redrives it publishes what the digest says; one that the contract refuses may have been redriven
+                // under another one.
                 self.waiting.insert(id, Waiting { is_dead: true, is_late: false, ..waiting });
             }
             (expected, found) if expected == found => {
@@ -83,6 +83,10 @@ impl Comparison {
         for observed in redriven {
             let id = observed.id;
             match self.waiting.remove(id) {
+                Some(waiting) if waiting.is_dead && waiting.place == Place::DeadLetters => {
+                    self.counts.redriven += 1;
+                    self.counts.redriven_refused += 1;
+                }
                 Some(waiting) if waiting.is_dead && waiting.digest == observed.digest => self.counts.redriven += 1,
                 Some(waiting) if waiting.is_dead => {
                     self.fault(Fault::Different, id, Some(observed.at), "redriven with another content");

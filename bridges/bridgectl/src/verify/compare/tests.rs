@@ -98,6 +98,23 @@ fn what_lies_among_the_dead_letters_and_could_be_translated_now_is_no_fault_and_
     assert_eq!(named(&compared(&source, &target, 0)), [(Fault::Doubled, offset(5))].into());
 }
 
+/// As after a roll-back of the contract: what was redriven under the newer one is once in the target, and once, settled, among
+/// the dead letters.
+#[test]
+fn what_was_redriven_and_is_refused_by_the_present_contract_is_no_double() {
+    let (source, mut target) = copy(100);
+    let dead = *target.iter().find(|observed| observed.place == Place::DeadLetters).unwrap();
+    let redriven = Observed { place: Place::Topic(0), mark: Mark::Redriven, digest: [7; 16], ..dead };
+    target.push(redriven);
+    for turns in [0, u64::MAX, 0x0f0f_0f0f] {
+        let counts = compared(&source, &target, turns).counts;
+        assert!(counts.is_parity(), "{counts:?}");
+        assert_eq!((counts.translatable, counts.redriven, counts.redriven_refused), (0, 1, 1));
+    }
+    target.push(redriven);
+    assert_eq!(named(&compared(&source, &target, 0)), [(Fault::Doubled, dead.id)].into(), "but twice it is");
+}
+
 #[test]
 fn repaired_and_replayed_records_are_found_in_any_order() {
     let (source, mut target) = copy(100);
