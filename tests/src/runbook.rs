@@ -116,29 +116,29 @@ fn is_in(wanted: &str, output: &str) -> bool {
 mod tests {
     use super::*;
 
-    const TEXT: &str = "\
-# When it is so\n\
-<!--\n\
-```sh run setup full\n\
-break it\n\
-```\n\
--->\n\
-1. Look:\n\
-\n\
-   ```sh run exit=0,3\n\
-   for x in 1; do\n\
-     echo $x\n\
-   done\n\
-   ```\n\
-\n\
-   ```text expect\n\
-   PARITY: ... records\n\
-   ^done [0-9]+$\n\
-   ```\n\
-\n\
-```sh\n\
-not run\n\
-```\n";
+    const TEXT: &str = r"# When it is so
+<!--
+```sh run setup full
+break it
+```
+-->
+1. Look:
+
+   ```sh run exit=0,3
+   for x in 1; do
+     echo $x
+   done
+   ```
+
+   ```text expect
+   PARITY: ... records
+   ^done [0-9]+$
+   ```
+
+```sh
+not run
+```
+";
 
     #[test]
     fn what_is_marked_is_run_and_nothing_else() {
