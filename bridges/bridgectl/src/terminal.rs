@@ -18,6 +18,19 @@ pub(crate) fn table(lines: &[Vec<String>]) -> String {
     lines.iter().map(line).collect()
 }
 
+/// What others have written, as it may stand on a line of a terminal: neither a line of its own, nor an order to the terminal.
+/// Control characters, and those that turn the direction of what is read, are shown as Rust writes them.
+pub(crate) fn one_line(text: &str) -> String {
+    let is_plain = |c: char| {
+        !c.is_control() && !matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_plain(c) { line.push(c) } else { line.extend(c.escape_default()) }
+    }
+    line
+}
+
 /// Asks on the terminal, unless `yes` was given.
 ///
 /// # Errors
@@ -153,6 +166,12 @@ mod tests {
     fn a_table_has_columns_and_no_blanks_at_the_end() {
         let lines = [vec!["A".to_owned(), "B".to_owned()], vec!["long".to_owned(), String::new()]];
         assert_eq!(table(&lines), "A     B\nlong\n");
+    }
+
+    #[test]
+    fn what_others_have_written_stays_on_its_line_and_commands_no_terminal() {
+        assert_eq!(one_line("a \"b\" \\ é"), "a \"b\" \\ é");
+        assert_eq!(one_line("a\n\tb\r\u{1b}[2J\u{9b}\u{202e}"), "a\\n\\tb\\r\\u{1b}[2J\\u{9b}\\u{202e}");
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! A dead letter as it stands in its topic, and which ones an operator means. Pure.
 
 use std::collections::HashMap;
+use std::fmt;
 
-use bridge_common::config::rfc3339;
+use bridge_common::config::{nearest, rfc3339};
 use bridge_common::dead_letter::{self as names, partition_name, redrive_name};
 use bridge_common::pulsar::{Entry, Message};
 use bridge_common::record::{MessageId, Offset, SourcePartition};
+use bridge_common::translate::Cause;
 use serde_json::{Value, json};
 
 /// What names a dead letter: its partition's producer name, and its offset there.
@@ -175,6 +177,23 @@ impl Filter {
             && (self.positions.is_empty() || self.positions.iter().any(|position| position.is_of(letter)))
     }
 
+    /// What is asked for, in words; `None`: all of the stream's.
+    pub(super) fn words(&self) -> Option<String> {
+        let mut words = Vec::new();
+        if !self.causes.is_empty() {
+            words.push(format!("cause {}", self.causes.join(" or ")));
+        }
+        words.extend(self.since_ms.map(|since| format!("since {}", rfc3339(since))));
+        words.extend(self.until_ms.map(|until| format!("until {}", rfc3339(until))));
+        words.extend(self.partition.map(|partition| format!("partition {partition}")));
+        match self.positions.as_slice() {
+            [] => {}
+            [one] => words.push(format!("position {one}")),
+            many => words.push(format!("one of {} positions", many.len())),
+        }
+        (!words.is_empty()).then(|| words.join(", "))
+    }
+
     /// Whether a dead letter of this name and offset may fit: what a note tells, no more.
     pub(super) fn may_be_about(&self, (name, offset): &Key) -> bool {
         // Names end in the partition's number, or in the generation's behind it.
@@ -211,6 +230,25 @@ impl Position {
             && self.partition == letter.source.partition
             && self.topic.as_ref().is_none_or(|topic| *topic == letter.source.topic)
     }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(topic) = &self.topic {
+            write!(f, "{topic}/")?;
+        }
+        write!(f, "{}/{}", self.partition, self.offset)
+    }
+}
+
+/// Reads the name of a cause. One that there is not would look as if nothing was wrong.
+pub(super) fn parse_cause(text: &str) -> Result<String, String> {
+    let known: Vec<&str> = Cause::ALL.into_iter().map(Cause::as_str).chain([names::TOO_LARGE]).collect();
+    if known.contains(&text) {
+        return Ok(text.to_owned());
+    }
+    let meant = nearest(text, &known).map(|near| format!(" Did you mean {near}?")).unwrap_or_default();
+    Err(format!("no cause is called {text}.{meant} There are: {}", known.join(", ")))
 }
 
 #[cfg(test)]
@@ -255,6 +293,26 @@ pub(super) mod tests {
         let shown = letter(3, 41).position();
         assert_eq!(Position::parse(&shown), Ok(Position { topic: Some("jobs".into()), partition: 3, offset: 41 }));
         assert!(Position::parse("41").is_err() && Position::parse("a/b/c").is_err());
+    }
+
+    #[test]
+    fn causes_that_there_are_not_are_refused_with_the_nearest_one() {
+        assert_eq!(parse_cause("too_large"), Ok("too_large".to_owned()));
+        assert_eq!(parse_cause("not_json"), Ok("not_json".to_owned()));
+        let problem = parse_cause("wrong_typ").unwrap_err();
+        assert!(problem.contains("Did you mean wrong_type?") && problem.contains("too_large"), "{problem}");
+    }
+
+    #[test]
+    fn what_is_asked_for_can_be_said() {
+        assert_eq!(Filter { prefix: "bridge/demo/".into(), ..Filter::default() }.words(), None);
+        let filter = Filter {
+            causes: vec!["not_json".into(), "too_large".into()],
+            partition: Some(99),
+            positions: vec![Position::parse("jobs/3/41").unwrap()],
+            ..Filter::default()
+        };
+        assert_eq!(filter.words().unwrap(), "cause not_json or too_large, partition 99, position jobs/3/41");
     }
 
     #[test]

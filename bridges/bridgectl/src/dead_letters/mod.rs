@@ -20,7 +20,7 @@ use clap::{Args, Subcommand};
 
 use crate::audit::LogOptions;
 use crate::{streams, terminal};
-use letter::{Filter, Position};
+use letter::{Filter, Position, parse_cause};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -105,7 +105,7 @@ enum Verb {
 #[derive(Debug, Args)]
 struct Which {
     /// Of these causes only, separated by commas: the first column of the README's table of causes
-    #[arg(long = "cause", value_name = "CAUSE", value_delimiter = ',')]
+    #[arg(long = "cause", value_name = "CAUSE", value_delimiter = ',', value_parser = parse_cause)]
     causes: Vec<String>,
     /// That became dead letters at this time or later: RFC 3339, or how long ago (`90s`, `15m`, `2h`, `7d`)
     #[arg(long, value_name = "TIME", value_parser = terminal::parse_time)]

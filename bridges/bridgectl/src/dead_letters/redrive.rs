@@ -31,6 +31,8 @@ const NAMED: usize = 20;
 /// What came of all of them.
 #[derive(Debug, Default)]
 struct Totals {
+    /// Why there was nothing to do, in words.
+    nothing: Option<String>,
     published: u64,
     /// Sent by an earlier attempt.
     were_there: u64,
@@ -44,6 +46,8 @@ struct Totals {
 
 /// What a run begins with.
 struct Plan {
+    /// Why there is nothing to do, in words; `None`: there is.
+    nothing: Option<String>,
     /// Which are meant, and what was noted of them.
     known: Known,
     count: u64,
@@ -71,7 +75,7 @@ pub(super) async fn run(
         "cause": which.causes, "since_ms": which.since, "until_ms": which.until, "partition": which.partition,
         "positions": which.at.len(), "dead_letters": count,
     });
-    let mut totals = Totals::default();
+    let mut totals = Totals { nothing: plan.nothing.clone(), ..Totals::default() };
     if count > 0 {
         let operation = Operation::new("dead-letters redrive", stream, arguments);
         let work = async {
@@ -86,7 +90,7 @@ pub(super) async fn run(
 /// Says what would become of them; whether none would be left.
 pub(super) async fn dry_run(desk: &Desk, filter: &Filter, as_json: bool) -> Result<bool, String> {
     let plan = plan(desk, filter).await?;
-    let mut totals = Totals::default();
+    let mut totals = Totals { nothing: plan.nothing.clone(), ..Totals::default() };
     redrive(desk, filter, plan, &mut totals, true).await?;
     Ok(totals.show(&desk.config.stream.name, as_json, "would be redriven"))
 }
@@ -94,8 +98,18 @@ pub(super) async fn dry_run(desk: &Desk, filter: &Filter, as_json: bool) -> Resu
 async fn plan(desk: &Desk, filter: &Filter) -> Result<Plan, String> {
     let read_to = end_of(&desk.client, &desk.topic).await?;
     let known = learn(&desk.client, &desk.topic, filter, &mut |_, _, _| ()).await?;
-    let count = known.counts().0;
-    Ok(Plan { known, count, read_to })
+    let (count, settled) = known.counts();
+    let nothing = (count == 0).then(|| nothing(filter, settled));
+    Ok(Plan { nothing, known, count, read_to })
+}
+
+/// Why there is nothing to do: that nothing was wrong, and that something else was asked for, are two things.
+fn nothing(filter: &Filter, settled: u64) -> String {
+    match (settled, filter.words()) {
+        (0, None) => "there are no dead letters: nothing to redrive".to_owned(),
+        (0, Some(words)) => format!("nothing fits ({words}): nothing to redrive"),
+        (settled, _) => format!("the {settled} that fit were settled before: nothing to redrive"),
+    }
 }
 
 /// One run: reads them again, a few at a time, and settles those.
@@ -152,7 +166,7 @@ async fn twins(desk: &Desk, filter: &Filter, again: &mut Again, known: &Known) -
         Ok(())
     })
     .await?;
-    Twins::look(&desk.client, &again.topics(), &keys).await
+    Twins::new(desk.config.dedupe.window_seconds).look(&desk.client, &again.topics(), &keys).await
 }
 
 fn whole(letter: Letter, message: &Message<'_>) -> Whole {
@@ -205,7 +219,7 @@ impl Run<'_> {
                 }
             };
             let twin = match self.desk.config.dedupe.key {
-                Some(_) => self.twins.of(message.key.as_deref(), &whole.letter.redrive_name()),
+                Some(_) => self.twins.of(message.key.as_deref(), &whole.letter),
                 None => None,
             };
             match (twin, self.dry_run) {
@@ -265,9 +279,13 @@ impl Totals {
             let mut json = self.to_json();
             json["version"] = 1.into();
             json["stream"] = stream.into();
+            json["nothing"] = self.nothing.clone().into();
             terminal::say(&format!("{json:#}\n"));
+        } else if let Some(nothing) = &self.nothing {
+            terminal::say(&format!("{nothing}\n"));
         } else {
-            self.named.iter().for_each(|problem| terminal::say(&format!("! {problem}\n")));
+            // Positions have names in them that others have chosen.
+            self.named.iter().for_each(|problem| terminal::say(&format!("! {}\n", terminal::one_line(problem))));
             let there = if self.were_there > 0 {
                 format!(", {} of an earlier run found", self.were_there)
             } else {
@@ -287,5 +305,18 @@ impl Totals {
             eprintln!("bridgectl: {stream}: {left} dead letters are left");
         }
         left == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn that_nothing_fits_is_not_that_nothing_is_left() {
+        let of = |partition| Filter { partition, ..Filter::default() };
+        assert_eq!(nothing(&of(None), 0), "there are no dead letters: nothing to redrive");
+        assert_eq!(nothing(&of(Some(99)), 0), "nothing fits (partition 99): nothing to redrive");
+        assert!(nothing(&of(Some(3)), 7).starts_with("the 7 that fit were settled before"));
     }
 }

@@ -14,7 +14,7 @@ use super::Desk;
 use super::letter::{Filter, Key, Letter, State};
 use super::newest::Newest;
 use super::read::{each, learn};
-use crate::terminal;
+use crate::terminal::{self, one_line};
 
 /// How many of the newest `list` shows where nothing is said.
 pub(super) const LISTED: usize = 100;
@@ -26,8 +26,8 @@ pub(super) async fn list(desk: &Desk, filter: &Filter, limit: usize, all: bool, 
         newest.push(known, letter.key(), 0, letter.clone());
     })
     .await?;
-    let (open, settled) = known.counts();
-    let (matched, hidden) = if all { (open + settled, 0) } else { (open, settled) };
+    let (open, settled_count) = known.counts();
+    let (matched, hidden) = if all { (open + settled_count, 0) } else { (open, settled_count) };
     let mut shown: Vec<(Letter, Option<State>)> =
         newest.done(&known).into_iter().map(|(key, letter)| (letter, known.state(&key))).collect();
     if (shown.len() as u64) < matched.min(limit as u64) {
@@ -57,7 +57,11 @@ pub(super) async fn list(desk: &Desk, filter: &Filter, limit: usize, all: bool, 
         String::new()
     };
     let settled = if hidden > 0 { format!(" {hidden} were redriven: --all shows them.") } else { String::new() };
-    terminal::out(&format!("{matched} dead letters.{more}{settled}\n"));
+    let end = match filter.words().filter(|_| open + settled_count == 0) {
+        Some(words) => format!(": nothing fits ({words})."),
+        None => ".".to_owned(),
+    };
+    terminal::out(&format!("{matched} dead letters{end}{more}{settled}\n"));
     Ok(())
 }
 
@@ -68,10 +72,10 @@ pub(super) fn table(letters: &[(Letter, Option<State>)], with_state: bool) -> St
     let mut lines: Vec<Vec<String>> = vec![head.into_iter().map(str::to_owned).collect()];
     for (letter, state) in letters {
         let mut line = vec![
-            letter.position(),
+            one_line(&letter.position()),
             rfc3339(letter.written_ms),
-            letter.cause.clone(),
-            letter.field.clone().unwrap_or_else(|| "-".to_owned()),
+            one_line(&letter.cause),
+            letter.field.as_deref().map_or_else(|| "-".to_owned(), one_line),
             letter.size_bytes.to_string(),
         ];
         if with_state {
@@ -145,6 +149,9 @@ pub(super) async fn export(
     })
     .await?;
     sink.flush().map_err(failed)?;
+    if let Some(words) = filter.words().filter(|_| count == 0) {
+        eprintln!("bridgectl: nothing fits ({words}): there is nothing to export");
+    }
     if let Some(file) = out {
         terminal::out(&format!("{count} dead letters in {}\n", file.display()));
     }
@@ -184,9 +191,9 @@ pub(super) fn readable(bytes: &[u8]) -> String {
     text
 }
 
-/// The block of `show`.
+/// The block of `show`. Only the body has lines of its own, and those are indented: whoever wrote the record writes none of ours.
 fn text(letter: &Value) -> String {
-    let mut text = format!("{}\n", letter["position"].as_str().unwrap_or_default());
+    let mut text = format!("{}\n", one_line(letter["position"].as_str().unwrap_or_default()));
     let fields = [
         "cause",
         "field",
@@ -203,17 +210,17 @@ fn text(letter: &Value) -> String {
     for field in fields {
         let shown = match &letter[field] {
             Value::Null => continue,
-            Value::String(shown) => shown.clone(),
+            Value::String(shown) => one_line(shown),
             Value::Array(items) if items.is_empty() => continue,
-            other => other.to_string(),
+            other => one_line(&other.to_string()),
         };
         text += &format!("  {field:<11} {shown}\n");
     }
     for header in letter["headers"].as_array().into_iter().flatten() {
         text += &format!(
             "  header      {}: {}\n",
-            header[0].as_str().unwrap_or_default(),
-            header[1].as_str().unwrap_or("(null)")
+            one_line(header[0].as_str().unwrap_or_default()),
+            one_line(header[1].as_str().unwrap_or("(null)"))
         );
     }
     if let Some(body) = letter["body"].as_str() {
@@ -257,5 +264,19 @@ mod tests {
         assert!(!shown.contains("body") && !shown.contains("key"), "{shown}");
         json["body"] = "line\nline".into();
         assert!(text(&json).contains("  body        line\n              line\n"));
+    }
+
+    #[test]
+    fn whoever_writes_a_record_writes_no_line_of_ours() {
+        let mut one = letter(3, 41);
+        one.field = Some("a\n\u{1b}[2Jb".into());
+        let mut json = one.to_json(None);
+        json["headers"] = json!([["x\n  cause       forged\u{1b}[1A", "v\n  cause       forged\ttoo"]]);
+        json["key"] = "k\nk".into();
+        let shown = text(&json);
+        assert!(!shown.contains("\n  cause       forged") && !shown.contains(['\u{1b}', '\t']), "{shown}");
+        assert!(shown.contains("x\\n  cause       forged\\u{1b}[1A: v\\n  cause       forged\\ttoo\n"), "{shown}");
+        assert!(shown.contains("  key         k\\nk\n"), "{shown}");
+        assert_eq!(table(&[(one, None)], false).lines().count(), 2);
     }
 }
