@@ -28,7 +28,7 @@ use crate::terminal;
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct LogOptions {
     /// Who asks for this, in the operations log (or BRIDGECTL_AS). Unset: the system's user and host, which are noted in any case
-    #[arg(long = "as", value_name = "NAME")]
+    #[arg(long = "as", value_name = "NAME", value_parser = who::parse_name)]
     who: Option<String>,
     /// Go on where the operations log cannot be written, and leave no trace of this there
     #[arg(long)]
@@ -50,6 +50,7 @@ pub(crate) struct Begun {
 /// When it could not be written, and the operator has not said to go on without: then nothing may be changed at all.
 pub(crate) async fn begin(config: &Config, options: &LogOptions, operation: Operation) -> Result<Begun, String> {
     let who = who::who(options.who.as_deref(), bridge_common::cli::environment());
+    let who = who.map_err(|problem| format!("{problem}. Nothing was changed"))?;
     let entry = Entry::intent(operation, who, terminal::now_ms());
     let written = async {
         let mut writer = Writer::open(config, &entry.operation).await?;

@@ -124,7 +124,9 @@ fn table(operations: &[Value]) -> String {
             Some(result) => result.to_owned(),
             None => "no end is known".to_owned(),
         };
-        lines.push(vec![text("began"), who, text("verb"), text("stream"), result, short(&operation["arguments"])]);
+        let cells = [text("began"), who, text("verb"), text("stream"), result, short(&operation["arguments"])];
+        // Whoever may write to the topic writes no line of ours.
+        lines.push(cells.iter().map(|cell| terminal::one_line(cell)).collect());
     }
     terminal::table(&lines)
 }
@@ -165,5 +167,17 @@ mod tests {
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines[1].contains("ada (r@h)") && lines[1].contains("done"), "{text}");
         assert!(lines[2].contains("no end is known"), "{text}");
+    }
+
+    #[test]
+    fn an_entry_is_one_line_whatever_it_says() {
+        let forged = "x\n2026-01-01T00:00:00.000Z  ada  pause\u{1b}[1A";
+        let mut entry =
+            json!({ "operation": "a", "arguments": { forged: forged }, "result": "failed", "detail": forged });
+        for field in ["at", "who", "account", "verb", "stream"] {
+            entry[field] = forged.into();
+        }
+        let text = table(&operations(vec![entry]));
+        assert!(text.lines().count() == 2 && !text.contains('\u{1b}'), "{text}");
     }
 }
