@@ -111,13 +111,30 @@ fn command() -> clap::Command {
     Arguments::command()
 }
 
+/// What is written with --json where the command line is wrong: as when any verb fails, on one line.
+fn refusal(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let text = text.trim().trim_start_matches("error: ");
+    // What follows is how to ask for help, for a person.
+    let end = ["\n\nUsage:", "\n\nFor more information"].into_iter().filter_map(|mark| text.find(mark)).min();
+    let problem = text[..end.unwrap_or(text.len())].trim_end();
+    format!("{}\n", serde_json::json!({ "version": 1, "error": problem }))
+}
+
 fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
             // Help and version are errors to clap, too; where even printing fails, nothing is left to say.
             let _ = error.print();
-            return if error.use_stderr() { Exit::Config.into() } else { Exit::Clean.into() };
+            if !error.use_stderr() {
+                return Exit::Clean.into();
+            }
+            // A program that asked for JSON reads standard output, and finds the reason there.
+            if std::env::args_os().any(|argument| argument == "--json") {
+                terminal::say(&refusal(&error));
+            }
+            return Exit::Config.into();
         }
     };
     cli::install_tls();
@@ -149,4 +166,36 @@ fn main() -> ExitCode {
     // Threads that still wait for a server that does not answer must not keep the process.
     runtime.shutdown_background();
     cli::exit_of(exit).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_command_line_is_told_in_json_without_the_advice_for_persons() {
+        let told = |arguments: &[&str]| {
+            let refused = Arguments::try_parse_from(arguments).unwrap_err();
+            let text = refusal(&refused);
+            assert_eq!(text.lines().count(), 1, "{text}");
+            let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+            assert_eq!(json["version"], 1);
+            json["error"].as_str().unwrap().to_owned()
+        };
+        let problem = told(&["bridgectl", "slo", "demo", "--grace", "18446744073709551615", "--json"]);
+        assert!(problem.starts_with("invalid value '18446744073709551615' for '--grace <N>'"), "{problem}");
+        assert!(!problem.contains("--help"), "{problem}");
+        let problem = told(&["bridgectl", "dead-letters", "demo", "list", "--cause", "wrong_typ", "--json"]);
+        assert!(problem.contains("Did you mean wrong_type?"), "{problem}");
+        assert!(told(&["bridgectl", "pause", "--json"]).contains("required arguments"));
+    }
+
+    #[test]
+    fn seconds_that_no_clock_holds_are_refused() {
+        for verb in ["pause", "resume", "drain"] {
+            assert!(Arguments::try_parse_from(["bridgectl", verb, "demo", "--wait", "86401"]).is_err(), "{verb}");
+            assert!(Arguments::try_parse_from(["bridgectl", verb, "demo", "--wait", "86400"]).is_ok(), "{verb}");
+        }
+        assert!(Arguments::try_parse_from(["bridgectl", "slo", "demo", "--grace", "86401"]).is_err());
+    }
 }

@@ -59,8 +59,9 @@ pub(crate) async fn run(arguments: &SetupArguments) -> Exit {
                 whole.add(&config.stream.name, plan, rabbitmq);
             }
             Err(error) => {
-                eprintln!("bridgectl: {}: {error}", config.stream.name);
-                whole.failed = true;
+                let problem = format!("{}: {error}", config.stream.name);
+                eprintln!("bridgectl: {problem}");
+                whole.problems.push(problem);
             }
         }
     }

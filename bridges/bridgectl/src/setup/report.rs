@@ -28,8 +28,8 @@ struct Lines {
 #[derive(Debug, Default)]
 pub(super) struct Report {
     streams: Vec<(String, Lines)>,
-    /// True when a stream could not be set up; its error is on standard error.
-    pub(super) failed: bool,
+    /// Why streams could not be set up, each with its name; on standard error, too.
+    pub(super) problems: Vec<String>,
 }
 
 impl Report {
@@ -56,7 +56,7 @@ impl Report {
     /// 0 when all is as it should be (or would be, in a dry run), 1 when something failed or needs a person.
     pub(super) fn exit(&self) -> Exit {
         let finding = self.streams.iter().any(|(_, plan)| !plan.findings.is_empty());
-        if self.failed || finding { Exit::Fault } else { Exit::Clean }
+        if !self.problems.is_empty() || finding { Exit::Fault } else { Exit::Clean }
     }
 
     pub(super) fn print(&self, as_json: bool, dry_run: bool) {
@@ -68,12 +68,16 @@ impl Report {
         });
     }
 
-    fn json(&self, dry_run: bool) -> serde_json::Value {
+    /// A format that others read: fields are only added.
+    pub(super) fn json(&self, dry_run: bool) -> serde_json::Value {
         let streams = self.streams.iter().map(|(stream, plan)| {
             let changes: Vec<_> = plan.changes.iter().map(|change| &change.json).collect();
             json!({ "stream": stream, "changes": changes, "findings": plan.findings })
         });
-        json!({ "dry_run": dry_run, "failed": self.failed, "streams": streams.collect::<Vec<_>>() })
+        json!({
+            "version": 1, "dry_run": dry_run, "failed": !self.problems.is_empty(), "problems": self.problems,
+            "streams": streams.collect::<Vec<_>>(),
+        })
     }
 
     pub(super) fn text(&self, dry_run: bool) -> String {

@@ -75,6 +75,20 @@ fn another_partition_count_is_a_finding_and_never_a_change() {
     }
 }
 
+/// What deploys others read.
+#[test]
+fn the_json_says_what_failed_and_why() {
+    let mut report = Report::default();
+    report.add("demo", plan(&wanted(), &done()), None);
+    let done = json!([{ "stream": "demo", "changes": [], "findings": [] }]);
+    let golden = json!({ "version": 1, "dry_run": true, "failed": false, "problems": [], "streams": done });
+    assert_eq!((report.json(true), report.exit().code()), (golden, 0));
+    report.problems.push("other: nothing listens there".to_owned());
+    let json = report.json(false);
+    assert_eq!((&json["failed"], &json["problems"]), (&json!(true), &json!(["other: nothing listens there"])));
+    assert_eq!(report.exit().code(), 1);
+}
+
 #[test]
 fn a_retention_is_lengthened_and_never_shortened() {
     let retention = |minutes: i64, mib: i64| json!({ "retentionTimeInMinutes": minutes, "retentionSizeInMB": mib });
