@@ -19,6 +19,9 @@ use crate::topic::{EntryReader, end_of};
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(15);
 
+/// How long Kafka's may: as long as `verify` waits for it.
+const KAFKA_PATIENCE: Duration = Duration::from_secs(10);
+
 /// What was seen, or why no more will be.
 #[derive(Debug)]
 pub(super) enum Seen {
@@ -109,8 +112,9 @@ pub(super) async fn consume(
 ) -> Result<(), String> {
     let look = Look::new(config, source)?;
     let topic = source.topic.clone();
-    let asked = tokio::task::spawn_blocking(move || look.ends(PATIENCE).map(|ends| (look, ends))).await;
-    let (look, ends) = asked.map_err(|error| format!("{topic}: the question broke off: {error}"))??;
+    let asked = tokio::task::spawn_blocking(move || look.ends(KAFKA_PATIENCE).map(|ends| (look, ends))).await;
+    let asked = asked.map_err(|error| format!("the question broke off: {error}")).flatten();
+    let (look, ends) = asked.map_err(|problem| unanswered(&topic, &problem, &config.kafka.brokers))?;
     let from: Vec<(u32, Offset)> = ends.iter().map(|ends| (ends.partition, ends.high)).collect();
     std::thread::spawn(move || {
         let done = look.follow(&from, &mut |seen| {
@@ -125,4 +129,20 @@ pub(super) async fn consume(
         let _ = out.blocking_send(done.map_or_else(Seen::Failed, |()| Seen::Ended));
     });
     Ok(())
+}
+
+/// That Kafka did not answer: where it was asked, and what to look at.
+fn unanswered(topic: &str, problem: &str, brokers: &str) -> String {
+    format!("{topic}: {problem}: are the brokers up, and the address right? (kafka.brokers is {brokers})")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_kafka_was_asked_is_said() {
+        let said = unanswered("jobs", "Local: Broker transport failure", "k1:9092");
+        assert!(said.starts_with("jobs: Local: Broker") && said.ends_with("(kafka.brokers is k1:9092)"), "{said}");
+    }
 }

@@ -40,7 +40,7 @@ pub(crate) struct SloArguments {
     #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400), conflicts_with = "since")]
     seconds: u64,
     /// Seconds in which what the source's consumer had last may still arrive before it counts as missing
-    #[arg(long, value_name = "N", default_value_t = 30)]
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u64).range(0..=86_400))]
     grace: u64,
     /// Judge what was published since this time instead (RFC 3339, or how long ago: `90s`, `15m`, `2h`, `7d`): without readers'
     /// times, and without what is missing, which `verify` tells
