@@ -267,7 +267,7 @@ async fn two_operators_at_once_and_dead_servers_are_told_so() -> Result<()> {
             "--id",
             "same",
             "--rate",
-            "50",
+            "20",
             "--json",
         ];
         let first = operator.begin(&replay)?;
