@@ -145,7 +145,12 @@ impl Desk {
             let usual = "bridgectl setup \"$STREAM\"\nfeed 2000\nstart_bridge\nawait settled\n";
             self.run(&Block { script: usual.to_owned(), codes: vec![0], ..Block::default() })?;
         }
-        blocks.iter().try_for_each(|block| self.run(block))
+        let went = blocks.iter().try_for_each(|block| self.run(block));
+        // A static member that only ends keeps its place in the group for a while, and the next runbook's bridge would wait for
+        // it; one that is drained leaves.
+        let leave = "bridgectl drain \"$STREAM\" --yes --wait 5 || true\nstop_bridge || true\n";
+        let left = self.run(&Block { script: leave.to_owned(), codes: vec![0], ..Block::default() });
+        went.and(left)
     }
 
     fn run(&mut self, block: &Block) -> Result<()> {
