@@ -28,6 +28,8 @@ const BROKEN: u64 = 5;
 struct Desk {
     settings: Vec<Setting>,
     token_file: PathBuf,
+    /// Who sits there: the log of operations is the whole fleet's.
+    who: String,
 }
 
 impl Desk {
@@ -35,7 +37,7 @@ impl Desk {
         let token_file = std::env::temp_dir().join(format!("{}-token", scenario.topic));
         std::fs::write(&token_file, "open sesame").unwrap();
         let settings = with(scenario.settings(), "BRIDGE__HTTP__TOKEN_FILE", &token_file.to_string_lossy());
-        Self { settings, token_file }
+        Self { settings, token_file, who: format!("ada of {}", scenario.topic) }
     }
 
     /// The bridge's settings: what the contract lacks makes a dead letter, and no share of them stops it.
@@ -54,7 +56,7 @@ impl Desk {
     fn command(&self, arguments: &[&str]) -> Result<Command> {
         let mut command = Command::new(binary("bridgectl")?);
         command.args(arguments).arg("--config").arg(repository().join("config"));
-        command.envs(self.settings.iter().cloned()).env("BRIDGECTL_AS", "ada").stdin(Stdio::null());
+        command.envs(self.settings.iter().cloned()).env("BRIDGECTL_AS", &self.who).stdin(Stdio::null());
         Ok(command)
     }
 
@@ -277,15 +279,14 @@ fn the_log_tells_who_did_what(desk: &Desk) -> Result<()> {
     let (code, log) = desk.json(&["operations", "job-lifecycle", "--since", "10m", "--json"])?;
     let none = Vec::new();
     let operations = log["operations"].as_array().unwrap_or(&none);
-    // The log is the whole fleet's: others have worked on the stream, too.
-    let is_hers = |operation: &&Value| operation["who"] == "ada";
+    let is_hers = |operation: &&Value| operation["who"] == desk.who;
     let of = |verb: &str| operations.iter().filter(is_hers).filter(|one| one["verb"] == verb).collect::<Vec<_>>();
     assert_eq!(code, Some(0), "{log}");
     assert_eq!((of("pause").len(), of("resume").len()), (1, 1), "{log:#}");
     let pause = of("pause")[0];
     assert_eq!(
         (&pause["who"], &pause["result"], &pause["arguments"]["partitions"]),
-        (&json!("ada"), &json!("done"), &json!([3]))
+        (&json!(desk.who), &json!("done"), &json!([3]))
     );
     assert!(
         pause["account"].as_str().unwrap().contains('@') && pause["at"].as_str().unwrap().ends_with('Z'),
@@ -309,7 +310,7 @@ fn silent_brokers_are_named_in_bounded_time(desk: &Desk) -> Result<()> {
     {
         settings = with(settings, name, &url(scheme));
     }
-    let lost = Desk { settings, token_file: desk.token_file.clone() };
+    let lost = Desk { settings, token_file: desk.token_file.clone(), who: desk.who.clone() };
     let began = Instant::now();
     let (code, status) = lost.json(&["status", "job-lifecycle", "--json", "--seconds", "1"])?;
     assert!(began.elapsed() < seconds(25), "it took {:?}", began.elapsed());
