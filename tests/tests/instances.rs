@@ -265,7 +265,8 @@ async fn a_second_fleet_waits_and_says_who_holds_the_partitions() -> Result<()> 
             ears.push(events);
         }
         scenario.fed(1_000, 84)?;
-        let bridge = Bridge::start(&scenario.dynamic())?;
+        // The first line comes before it is known who that is.
+        let bridge = Bridge::start(&with(scenario.dynamic(), "BRIDGE__LOG__REPEAT_SECONDS", "1"))?;
         wait::until("every partition to wait, and to say for whom", seconds(60), async || {
             let status = status(&bridge).await.map_err(|error| error.to_string())?;
             let partitions = status["partitions"].as_array().cloned().unwrap_or_default();
@@ -281,7 +282,11 @@ async fn a_second_fleet_waits_and_says_who_holds_the_partitions() -> Result<()> 
             }
         })
         .await?;
-        assert!(bridge.log().contains("held by 127.0.0.1:"), "{}", bridge.log_tail());
+        wait::until("the log to say it", seconds(30), async || match bridge.log().contains("held by 127.0.0.1:") {
+            true => Ok(()),
+            false => Err(bridge.log_tail()),
+        })
+        .await?;
         assert_eq!(bridge.metric("stream_bridge_records_published_total").await?, 0.0, "something was published");
         for opened in held {
             opened.producer.close().await?;
