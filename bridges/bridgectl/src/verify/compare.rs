@@ -93,10 +93,12 @@ impl Comparison {
         }
     }
 
-    /// Whether more may be read: of the source, of the target. Never neither, but where both have shown everything.
+    /// Whether more may be read: of the source, of the target. Never neither, but where both have shown everything. That the target
+    /// is ahead somewhere, such as among the dead letters, is no reason for the source to run away from it.
     pub(crate) fn may_read(&self) -> (bool, bool) {
-        let source = self.waiting.in_window() < self.bounds.ahead || !self.early.is_empty() || self.target_is_done;
-        (source, self.early.len() < self.bounds.ahead || self.source_is_done())
+        let target = self.early.len() < self.bounds.ahead || self.source_is_done();
+        let source = self.waiting.in_window() < self.bounds.ahead || !target || self.target_is_done;
+        (source, target)
     }
 
     /// The target holds nothing more, but what comes from now on: the source is not held up for its sake.

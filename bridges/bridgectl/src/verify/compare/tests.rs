@@ -213,6 +213,19 @@ fn a_target_that_was_read_to_its_end_holds_the_source_up_no_more() {
     assert!(comparison.may_read().0);
 }
 
+/// Dead letters are few, and so read to the last before the lane is.
+#[test]
+fn a_target_that_is_ahead_somewhere_does_not_let_the_source_run_away() {
+    let (source, target) = copy(10 * BOUNDS.ahead as u64);
+    let mut comparison = Comparison::new(0..10_000_000, 10_000_000, BOUNDS);
+    comparison.observe(&Observed { place: Place::DeadLetters, ..*target.last().unwrap() });
+    source[..BOUNDS.ahead].iter().for_each(|expected| comparison.expect(expected, 0));
+    assert_eq!(comparison.may_read(), (false, true));
+    // Where the target is ahead by all that it may be, it is the source's turn, however much is missing.
+    target[BOUNDS.ahead..2 * BOUNDS.ahead].iter().for_each(|observed| comparison.observe(observed));
+    assert_eq!(comparison.may_read(), (true, false));
+}
+
 #[test]
 fn a_copy_by_a_replay_to_another_topic_is_a_fault_and_stands_for_nothing() {
     let (source, mut target) = copy(10);
