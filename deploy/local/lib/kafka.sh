@@ -84,7 +84,8 @@ format_kafka() {
 }
 
 # 16 random bytes in the URL's base64, as Kafka writes ids.
-kafka_cluster_id() { head -c 16 /dev/urandom | base64 | tr '+/' '-_' | tr -d '='; }
+# 16 random bytes in URL-safe base64, as Kafka wants them; none that begins with "-", which its tool takes for an option.
+kafka_cluster_id() { head -c 16 /dev/urandom | base64 | tr '+/' 'Aa' | tr -d '='; }
 
 # kafka_java SERVER CLASS ARGUMENT...
 kafka_java() {
