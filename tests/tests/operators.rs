@@ -281,7 +281,8 @@ async fn two_operators_at_once_and_dead_servers_are_told_so() -> Result<()> {
         let problem = said["error"].as_str().unwrap_or_default();
         assert!(code == Some(1) && problem.contains("another replay is at it"), "{said:#}");
         let mut first = first;
-        let killed = Command::new("kill").args(["-INT", &first.id().to_string()]).status()?;
+        // Not SIGINT: what a shell begins in the background, as tests/run does, ignores that one.
+        let killed = Command::new("kill").args(["-TERM", &first.id().to_string()]).status()?;
         assert!(killed.success());
         let status = tokio::task::block_in_place(|| first.wait())?;
         assert!(!status.success(), "it was interrupted: {status}");
