@@ -55,6 +55,24 @@ impl PulsarAdmin {
         send(Method::POST, &url, &json!(enabled)).await.map(drop)
     }
 
+    /// Turns deduplication of a topic on or off, and waits until the broker does so.
+    pub async fn deduplicate(&self, topic: &str, enabled: bool) -> Result<()> {
+        self.set_topic_deduplication(topic, enabled).await?;
+        self.deduplicates(topic, enabled).await
+    }
+
+    /// Waits until the broker does, or does not, deduplicate on every partition of a topic.
+    pub async fn deduplicates(&self, topic: &str, enabled: bool) -> Result<()> {
+        let wanted = if enabled { "Enabled" } else { "Disabled" };
+        let patience = Duration::from_secs(30);
+        wait::until("deduplication to be as it was set", patience, async || match self.deduplication(topic).await {
+            Ok(all) if all.iter().all(|(_, status)| status == wanted) => Ok(()),
+            Ok(all) => Err(format!("{all:?}")),
+            Err(error) => Err(error.to_string()),
+        })
+        .await
+    }
+
     /// What the broker says of deduplication on each partition of a topic (or on a topic without), which loads it.
     pub async fn deduplication(&self, topic: &str) -> Result<Vec<(String, String)>> {
         let (_, body) = get(&format!("{}/{}/partitions", self.url, path(topic))).await?;

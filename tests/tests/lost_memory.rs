@@ -77,10 +77,8 @@ async fn forget_names(scenario: &Scenario) -> Result<()> {
     } else {
         for enabled in [false, true] {
             for topic in [&scenario.target, &dead_letters(scenario)] {
-                scenario.admin().set_topic_deduplication(topic, enabled).await?;
+                scenario.admin().deduplicate(topic, enabled).await?;
             }
-            deduplicates(&scenario.admin(), &scenario.target, enabled).await?;
-            deduplicates(&scenario.admin(), &dead_letters(scenario), enabled).await?;
         }
     }
     for name in &names {
@@ -95,20 +93,6 @@ fn is_purged_soon() -> bool {
     let settings = std::env::var("STACK_PULSAR_SETTINGS").unwrap_or_default();
     std::env::var_os("TESTS_FULL").is_some()
         && settings.contains("brokerDeduplicationProducerInactivityTimeoutMinutes=1")
-}
-
-/// Waits until the broker does, or does not, deduplicate on every partition of a topic.
-async fn deduplicates(admin: &PulsarAdmin, topic: &str, enabled: bool) -> Result<()> {
-    let wanted = if enabled { "Enabled" } else { "Disabled" };
-    wait::until("deduplication to be as it was set", seconds(30), async || {
-        for (partition, status) in admin.deduplication(topic).await.map_err(|error| error.to_string())? {
-            if status != wanted {
-                return Err(format!("{partition}: {status}"));
-            }
-        }
-        Ok::<_, String>(())
-    })
-    .await
 }
 
 /// Waits until `/readyz` says that a partition is stopped, with these words; then the bridge must still end well.
@@ -174,8 +158,7 @@ async fn a_checkpoint_that_has_vanished_stops_the_partitions_on_any_evidence_of_
         // Nobody knows their names any more, but the messages are there.
         for enabled in [false, true] {
             for topic in [&scenario.target, &dead_letters(&scenario)] {
-                scenario.admin().set_topic_deduplication(topic, enabled).await?;
-                deduplicates(&scenario.admin(), topic, enabled).await?;
+                scenario.admin().deduplicate(topic, enabled).await?;
             }
         }
         stops(&scenario, "the target holds messages under its producer name").await?;
@@ -245,7 +228,7 @@ async fn deduplication_that_is_turned_off_holds_the_bridge_until_it_is_on_again(
         admin.set_deduplication(&scenario.namespace, false).await?;
         admin.remove_retention(&scenario.target).await?;
         scenario.progress(600).await?;
-        deduplicates(&admin, &scenario.target, true).await?;
+        admin.deduplicates(&scenario.target, true).await?;
         assert_eq!(bridge.get("/readyz").await?.0, 200);
         admin.set_topic_deduplication(&scenario.target, false).await?;
         wait::until("the bridge to hold", seconds(60), async || {

@@ -234,19 +234,6 @@ fn topics_of(target: &str) -> Vec<String> {
     topics
 }
 
-/// Turns deduplication on or off, and waits until the broker does so.
-async fn deduplicate(scenario: &Scenario, topic: &str, enabled: bool) -> Result<()> {
-    let admin = scenario.admin();
-    admin.set_topic_deduplication(topic, enabled).await?;
-    let wanted = if enabled { "Enabled" } else { "Disabled" };
-    wait::until("deduplication to be as it was set", seconds(30), async || match admin.deduplication(topic).await {
-        Ok(all) if all.iter().all(|(_, status)| status == wanted) => Ok(()),
-        Ok(all) => Err(format!("{all:?}")),
-        Err(error) => Err(error.to_string()),
-    })
-    .await
-}
-
 /// Starts a replay, and kills it once it has published something.
 async fn killed(scenario: &Scenario, copy: &str, arguments: &[&str], settings: &[Setting]) -> Result<()> {
     let admin = scenario.admin();
@@ -298,7 +285,7 @@ async fn planted_faults_are_named_and_what_is_missing_is_replayed_once_over_kill
         scenario.setup(&settings)?;
         let dead_letters = format!("{copy}-dead-letters");
         for topic in [&copy, &dead_letters] {
-            deduplicate(&scenario, topic, false).await?;
+            scenario.admin().deduplicate(topic, false).await?;
         }
         let mut topics = Vec::new();
         for topic in topics_of(&scenario.target) {
@@ -312,7 +299,7 @@ async fn planted_faults_are_named_and_what_is_missing_is_replayed_once_over_kill
             write(&client, topic, messages).await?;
         }
         for topic in [&copy, &dead_letters] {
-            deduplicate(&scenario, topic, true).await?;
+            scenario.admin().deduplicate(topic, true).await?;
         }
         let (code, document) = verify(&settings, &["--since-start"])?;
         assert_eq!((code, &document["verdict"]), (Some(1), &"no-parity".into()), "{document:#}");
@@ -360,7 +347,7 @@ async fn a_window_is_replayed_elsewhere_once_and_in_order_over_a_kill() -> Resul
 
         let topic = format!("persistent://{namespace}/once-more");
         scenario.admin().create_topic(&topic, 2).await?;
-        deduplicate(&scenario, &topic, true).await?;
+        scenario.admin().deduplicate(&topic, true).await?;
         let replay = ["replay", "job-lifecycle", "--to", &topic, "--since-start", "--yes", "--id", "first", "--rate"];
         killed(&scenario, &topic, &[&replay[..], &["1000"]].concat(), &settings).await?;
         let (code, text, said) = bridgectl(&[&replay[..], &["0"]].concat(), &settings)?;

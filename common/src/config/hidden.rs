@@ -21,6 +21,15 @@ pub(super) fn is_hidden(secret: &str) -> bool {
     secret.chars().count() >= HIDDEN_CHARS_MIN && secret != NO_SECRET
 }
 
+/// Puts [`HIDDEN`] in the place of each secret.
+pub(crate) fn hide(text: &mut String, secrets: &[String]) {
+    for secret in secrets {
+        if text.contains(secret) {
+            *text = text.replace(secret, HIDDEN);
+        }
+    }
+}
+
 impl Config {
     /// Every secret that the configuration holds or names the file of, as far as it can be read now. Also passwords within
     /// URLs, and logins as they travel in HTTP's basic authentication. The longest come first, since one may be part of another.
@@ -43,7 +52,7 @@ impl Config {
         let quoted: Vec<String> = quoted.filter(|text| !secrets.contains(text)).collect();
         secrets.extend(encoded);
         secrets.extend(quoted);
-        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        secrets.sort_by(|one, other| other.len().cmp(&one.len()).then_with(|| one.cmp(other)));
         secrets.dedup();
         secrets
     }
@@ -108,10 +117,15 @@ mod tests {
             "http": {"token_file": file("http", "of-the-controls")},
             "source": {"polled": {"kind": "poll", "endpoint": {"e": {
                 "kind": "pulsar", "url": "http://e", "token_file": file("endpoint", "of-an-endpoint")}, "f": {
-                "kind": "pulsar", "url": "http://f", "username": "us", "password_file": file("basic", "of \"another\"")}}}},
+                "kind": "pulsar", "url": "http://f", "username": "us", "password_file": file("basic", "of \"another\"")}, "g": {
+                "kind": "pulsar", "url": "http://g", "token_file": file("same", "of-kafka")}, "h": {
+                "kind": "pulsar", "url": "http://h", "token_file": file("long", "of-mongo")}, "i": {
+                "kind": "pulsar", "url": "http://i", "token_file": file("twin", "of-kafka")}}}},
         }))
         .unwrap();
         let hidden = config.secrets_to_hide();
+        let once: std::collections::BTreeSet<&String> = hidden.iter().collect();
+        assert_eq!(once.len(), hidden.len(), "each secret is looked for once: {hidden:?}");
         for secret in [
             "of-kafka",
             "of-rabbitmq",

@@ -6,7 +6,7 @@ use std::sync::{PoisonError, RwLock};
 
 use serde::Deserialize;
 
-use super::hidden::{HIDDEN, is_hidden};
+use super::hidden::{HIDDEN, hide, is_hidden};
 use super::{Config, ConfigError, Source};
 
 /// A password, token or client secret. Its `Debug` shows nothing; there is no `Display`.
@@ -68,11 +68,7 @@ fn remember(secret: &Secret) {
 
 /// Replaces what [`read_secret`] has read from files so far.
 pub(crate) fn hide_read_secrets(text: &mut String) {
-    for secret in READ.read().unwrap_or_else(PoisonError::into_inner).iter() {
-        if text.contains(secret) {
-            *text = text.replace(secret, HIDDEN);
-        }
-    }
+    hide(text, &READ.read().unwrap_or_else(PoisonError::into_inner));
 }
 
 fn read_file(path: &Path) -> Result<Secret, ConfigError> {

@@ -7,7 +7,7 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Level};
 
 use super::events;
-use crate::config::{self, HIDDEN, rfc3339};
+use crate::config::{self, rfc3339};
 
 /// What one text of a line has at most: what servers say is of any length.
 const TEXT_CHARS_MAX: usize = 2_000;
@@ -84,11 +84,7 @@ impl Line {
             _ => None,
         });
         for text in texts.chain([&mut self.message]) {
-            for secret in secrets {
-                if text.contains(secret) {
-                    *text = text.replace(secret, HIDDEN);
-                }
-            }
+            config::hide(text, secrets);
             config::hide_read_secrets(text);
             cut(text, TEXT_CHARS_MAX);
         }
