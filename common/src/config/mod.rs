@@ -23,7 +23,7 @@ mod topic;
 mod validate;
 
 pub use choices::*;
-pub(crate) use hidden::{HIDDEN, hide};
+pub(crate) use hidden::hide;
 pub use load::{ConfigError, load, nearest, streams_in};
 pub use poll::*;
 pub use rabbitmq::*;

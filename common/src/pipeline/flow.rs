@@ -189,7 +189,7 @@ impl Flow {
                 Some(answer) = ears.answers.recv() => self.answer(answer, &mut ears),
                 Some(back) = ears.readers.recv() => self.reader_back(back),
                 Some(order) = ears.orders.recv() => self.order(order),
-                () = ready(&mut self.reading, is_open) => self.drained = false,
+                () = self.reading.ready(), if is_open => self.drained = false,
                 _ = tick.tick() => self.tick(),
             }
         }
@@ -380,14 +380,6 @@ fn setup(source: &SourcePartition, routing: &Routing, shared: &Shared, settings:
         limits: shared.limits.clone(),
         numbering: settings.numbering,
         reach: settings.reach,
-    }
-}
-
-/// Waits until the source may have records, or for ever where none are wanted now.
-async fn ready(reading: &mut Reading, is_open: bool) {
-    match reading.reader().filter(|_| is_open) {
-        Some(reader) => reader.ready().await,
-        None => std::future::pending().await,
     }
 }
 

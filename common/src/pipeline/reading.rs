@@ -1,7 +1,7 @@
 //! The reader of a source partition, and the moments at which it is busy: starting and stopping ask the brokers, so they
 //! run in a task of their own, which has the reader meanwhile.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
@@ -10,6 +10,11 @@ use crate::logging::events;
 use crate::record::{Offset, SourcePartition};
 use crate::retry::Retry;
 use crate::source::{Reader, SourceError, Start};
+
+/// How long a partition that has just looked into its source leaves it alone. A source that hands over record by record, as
+/// RabbitMQ does, would else wake the task for each of some hundred thousand a second, and waking costs more than a record. What
+/// comes after a while of nothing is not kept waiting.
+const LOOKS_APART: Duration = Duration::from_millis(1);
 
 /// What a job of the reader came to.
 pub(super) enum Done {
@@ -47,12 +52,15 @@ pub(super) struct Reading {
     /// What was settled while the reader was in a job.
     settled: Option<Offset>,
     resolve: Option<Start>,
+    /// When the source was last seen to have something.
+    looked: Option<Instant>,
     back: mpsc::UnboundedSender<Back>,
 }
 
 impl Reading {
     pub(super) fn new(reader: Reader, back: mpsc::UnboundedSender<Back>) -> Self {
-        Self { slot: Slot::Idle(reader), wanted: None, check: None, commit: None, settled: None, resolve: None, back }
+        let slot = Slot::Idle(reader);
+        Self { slot, wanted: None, check: None, commit: None, settled: None, resolve: None, looked: None, back }
     }
 
     /// The reader, while records may be taken from it.
@@ -61,6 +69,17 @@ impl Reading {
             Slot::Reading(reader) if self.wanted.is_some() => Some(reader),
             _ => None,
         }
+    }
+
+    /// Waits until the source may have records, or for ever where none are wanted now. May be dropped and called again.
+    pub(super) async fn ready(&mut self) {
+        let looks_again = self.looked.map(|looked| looked + LOOKS_APART).filter(|at| *at > Instant::now());
+        let Some(reader) = self.reader() else { return std::future::pending().await };
+        if let Some(at) = looks_again {
+            tokio::time::sleep_until(at.into()).await;
+        }
+        reader.ready().await;
+        self.looked = Some(Instant::now());
     }
 
     /// The end of the source partition as far as it is known; it is looked for where no fetch tells.
