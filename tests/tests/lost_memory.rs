@@ -7,7 +7,6 @@ use std::process::{Command, Output, Stdio};
 use bridge_common::checkpoint::{self, Listed};
 use bridge_common::pulsar::{Client, ClientConfig, ProducerEvent};
 use bridge_tests::bridge::{Bridge, binary};
-use bridge_tests::faults::PulsarAdmin;
 use bridge_tests::generator::{Generator, Settings};
 use bridge_tests::kafka::{delete_group, delete_records, offsets};
 use bridge_tests::scenario::{PATIENCE, SOURCE_PARTITIONS, Scenario, TARGET_PARTITIONS, seconds, within};
