@@ -103,7 +103,8 @@ pub struct RabbitmqSource {
     /// What is bound to the queue; every queue of `queues` gets all of them.
     #[serde(default)]
     pub bind: Vec<BindSection>,
-    /// How many deliveries are under way and unacknowledged at once. 1 to 65535. Unset: derived from `limits.memory_mib`.
+    /// How many deliveries are under way and unacknowledged at once; no more than so many are moved in a millisecond or two. 1 to
+    /// 65535. Unset: derived from `limits.memory_mib`.
     #[serde(default)]
     pub prefetch: Option<u16>,
     /// What identifies an event, so that one that comes again is recognised: `"message-id"`, `"header:<name>"` or

@@ -11,10 +11,11 @@ use crate::record::{Offset, SourcePartition};
 use crate::retry::Retry;
 use crate::source::{Reader, SourceError, Start};
 
-/// How long a partition that has just looked into its source leaves it alone. A source that hands over record by record, as
-/// RabbitMQ does, would else wake the task for each of some hundred thousand a second, and waking costs more than a record. What
-/// comes after a while of nothing is not kept waiting.
+/// How long a source that tells of each record by itself is left alone after a look: it would wake the task for each of some ten
+/// thousand a second, and waking costs more than a record. By tokio's timer it is one to two milliseconds.
 const LOOKS_APART: Duration = Duration::from_millis(1);
+/// Only where records come so close to each other; what comes after a while of nothing is not kept waiting.
+const CLOSE: Duration = Duration::from_millis(3);
 
 /// What a job of the reader came to.
 pub(super) enum Done {
@@ -52,15 +53,17 @@ pub(super) struct Reading {
     /// What was settled while the reader was in a job.
     settled: Option<Offset>,
     resolve: Option<Start>,
-    /// When the source was last seen to have something.
+    /// When the source was last seen to have something, and until when it is left alone since.
     looked: Option<Instant>,
+    alone_until: Option<Instant>,
     back: mpsc::UnboundedSender<Back>,
 }
 
 impl Reading {
     pub(super) fn new(reader: Reader, back: mpsc::UnboundedSender<Back>) -> Self {
         let slot = Slot::Idle(reader);
-        Self { slot, wanted: None, check: None, commit: None, settled: None, resolve: None, looked: None, back }
+        let (looked, alone_until) = (None, None);
+        Self { slot, wanted: None, check: None, commit: None, settled: None, resolve: None, looked, alone_until, back }
     }
 
     /// The reader, while records may be taken from it.
@@ -73,13 +76,17 @@ impl Reading {
 
     /// Waits until the source may have records, or for ever where none are wanted now. May be dropped and called again.
     pub(super) async fn ready(&mut self) {
-        let looks_again = self.looked.map(|looked| looked + LOOKS_APART).filter(|at| *at > Instant::now());
+        let alone_until = self.alone_until.filter(|at| *at > Instant::now());
         let Some(reader) = self.reader() else { return std::future::pending().await };
-        if let Some(at) = looks_again {
+        if let Some(at) = alone_until {
             tokio::time::sleep_until(at.into()).await;
         }
         reader.ready().await;
-        self.looked = Some(Instant::now());
+        if reader.tells_of_each() {
+            let now = Instant::now();
+            let before = self.looked.replace(now);
+            self.alone_until = before.filter(|before| now - *before < CLOSE).map(|_| now + LOOKS_APART);
+        }
     }
 
     /// The end of the source partition as far as it is known; it is looked for where no fetch tells.

@@ -112,6 +112,16 @@ impl Reader {
         }
     }
 
+    /// Whether the source tells of each record by itself, so that whoever waits for the next is woken for every one (RabbitMQ).
+    pub fn tells_of_each(&self) -> bool {
+        match self {
+            #[cfg(feature = "rabbitmq")]
+            Self::RabbitQueue(_) | Self::RabbitStream(_) => true,
+            #[allow(unreachable_patterns, reason = "a bridge is built for the kinds that its stream has")]
+            _ => false,
+        }
+    }
+
     /// How many offsets at the end cannot be read, since a transaction of a publisher is open (Kafka).
     pub fn held_back(&self) -> u64 {
         match self {

@@ -164,12 +164,14 @@ impl QueueReader {
         let position = start + taken.records as u64;
         self.position = Some(position);
         self.seen.position.store(position, Ordering::Relaxed);
+        let prefetch = consumption.prefetch;
+        let is_too_large = !consumption.stopped && self.bodies.too_large_for(prefetch, self.link.settings.held_bytes);
+        if consumption.fault.is_none() && is_too_large {
+            // At every take: while deliveries keep coming there is none that shows nothing.
+            consumption.fault = Some(too_large(&self.partition, self.bodies.mean(), prefetch));
+        }
         if taken.records > 0 || consumption.stopped {
             return Ok(taken);
-        }
-        let prefetch = consumption.prefetch;
-        if consumption.fault.is_none() && self.bodies.too_large_for(prefetch, self.link.settings.held_bytes) {
-            consumption.fault = Some(too_large(&self.partition, self.bodies.mean(), prefetch));
         }
         match consumption.fault.take() {
             None => Ok(taken),
