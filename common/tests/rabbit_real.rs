@@ -113,7 +113,9 @@ async fn large_bodies_lower_the_prefetch() {
     }
     reader.start_at(0).await.expect("started");
     // Nobody takes but when there is something: so it is found while deliveries come.
-    let SourceError::Unavailable { reason, .. } = fault(&mut reader).await else { panic!("it failed otherwise") };
+    let (seen, error) = until_fault(&mut reader).await;
+    assert!((16..=60).contains(&seen.len()), "{} were shown before", seen.len());
+    let SourceError::Unavailable { reason, .. } = error else { panic!("{error}") };
     assert!(reason.contains("10000 bytes"), "{reason}");
     reader.start_at(100).await.expect("started again");
     assert_eq!(read(&mut reader, 10).await.len(), 10);

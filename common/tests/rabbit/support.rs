@@ -160,11 +160,17 @@ pub async fn read(reader: &mut Reader, count: usize) -> Vec<Seen> {
 
 /// Takes until it fails, and says how.
 pub async fn fault(reader: &mut Reader) -> SourceError {
+    until_fault(reader).await.1
+}
+
+/// Takes until it fails: what came before, and how it failed.
+pub async fn until_fault(reader: &mut Reader) -> (Vec<Seen>, SourceError) {
     let reading = async {
+        let mut seen = Vec::new();
         loop {
             reader.ready().await;
-            if let Err(error) = take(reader, 1000, &mut Vec::new()) {
-                return error;
+            if let Err(error) = take(reader, 1000, &mut seen) {
+                return (seen, error);
             }
         }
     };

@@ -4,6 +4,7 @@ use std::fs::read_to_string;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use bridge_tests::Result;
 use bridge_tests::stack::repository;
 
 use crate::events::{Bodies, Form};
@@ -24,26 +25,31 @@ pub(crate) fn describe() -> String {
     let kernel = read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let rustc = first_line("rustc", &["--version"]);
     let java = first_line("java", &["-version"]);
+    let events = events().unwrap_or_default();
     let rabbitmq = first_line("dpkg-query", &["--showformat", "${Version}", "--show", "rabbitmq-server"]);
     format!(
         "{cores} cores of {model}, {gib:.0} GiB, Linux {}; brokers and contenders share it. Its speed, to compare tables by: LZ4 takes \
          {:.0} MB/s of the events on one core alone, {:.0} on each of all at once. Kafka {}, Pulsar {} (standalone), \
          RabbitMQ {rabbitmq}; {rustc}; {java}.\n",
         kernel.trim(),
-        lz4_mb_per_s(1).unwrap_or(f64::NAN),
-        lz4_mb_per_s(cores).unwrap_or(f64::NAN),
+        lz4_mb_per_s(&events, 1).unwrap_or(f64::NAN),
+        lz4_mb_per_s(&events, cores).unwrap_or(f64::NAN),
         version_of("kafka"),
         version_of("pulsar"),
     )
 }
 
+/// Some events, one behind the other.
+fn events() -> Result<Vec<u8>> {
+    let mut bodies = Bodies::new(Form::Event, 0)?;
+    Ok((0..EVENTS).flat_map(|number| bodies.body(mark(number, 1, 0)).to_vec()).collect())
+}
+
 /// How fast a core is at what the bridges do most: megabytes of events that LZ4 takes in a second, while so many threads do so; that
 /// of the slowest, in its best round. Cores that share what they compute with are slower together.
-fn lz4_mb_per_s(threads: usize) -> Option<f64> {
-    let mut bodies = Bodies::new(Form::Event, 0).ok()?;
-    let text: Vec<u8> = (0..EVENTS).flat_map(|number| bodies.body(mark(number, 1, 0)).to_vec()).collect();
+fn lz4_mb_per_s(text: &[u8], threads: usize) -> Option<f64> {
     let slowest = std::thread::scope(|scope| {
-        let all: Vec<_> = (0..threads).map(|_| scope.spawn(|| compress(&text))).collect();
+        let all: Vec<_> = (0..threads).map(|_| scope.spawn(|| compress(text))).collect();
         all.into_iter().filter_map(|one| one.join().ok()?).max()
     })?;
     Some(text.len() as f64 / 1e6 / slowest.as_secs_f64())
