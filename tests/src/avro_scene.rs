@@ -148,6 +148,7 @@ impl AvroScene {
     pub fn settings(&self) -> Vec<Setting> {
         [
             ("BRIDGE__KAFKA__BROKERS", self.stack.kafka()),
+            ("BRIDGE__KAFKA__GROUP_PREFIX", &format!("{}.", self.topic)),
             ("BRIDGE__KAFKA__INSTANCE_ID", &self.topic),
             ("BRIDGE__PULSAR__URL", self.stack.pulsar()),
             ("BRIDGE__PULSAR__ADMIN_URL", self.stack.pulsar_admin()),

@@ -94,6 +94,8 @@ impl Scenario {
     pub fn settings_through(&self, pulsar_url: &str) -> Vec<Setting> {
         [
             ("BRIDGE__KAFKA__BROKERS", self.brokers.as_str()),
+            // A group of its own: it never waits for the sessions of members that an earlier test has killed.
+            ("BRIDGE__KAFKA__GROUP_PREFIX", &format!("{}.", self.topic)),
             // A bridge that was killed gets its partitions back at once, as a pod of a stateful set does.
             ("BRIDGE__KAFKA__INSTANCE_ID", &self.topic),
             ("BRIDGE__PULSAR__URL", pulsar_url),
@@ -139,6 +141,11 @@ impl Scenario {
         Ok(bridge)
     }
 
+    /// The consumer group of this scenario's bridges.
+    pub fn group(&self) -> String {
+        format!("{}.job-lifecycle", self.topic)
+    }
+
     /// Where the contract is.
     pub fn contract() -> PathBuf {
         repository().join("bridges/job-lifecycle/contract.avsc")
@@ -146,7 +153,7 @@ impl Scenario {
 
     /// Waits until the group's committed offsets, which follow the positions, are at the end of every partition.
     pub async fn caught_up(&self, bridge: &Bridge, deadline: Duration) -> Result<()> {
-        self.caught_up_as(bridge, "bridge-job-lifecycle", deadline).await
+        self.caught_up_as(bridge, &self.group(), deadline).await
     }
 
     /// The same, for a bridge of another group.

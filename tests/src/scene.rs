@@ -176,6 +176,8 @@ impl Scene {
         ];
         if self.plan.kafka.is_some() {
             settings.push(("BRIDGE__KAFKA__BROKERS", self.stack.kafka().to_owned()));
+            // A group of its own: it never waits for the sessions of members that an earlier test has killed.
+            settings.push(("BRIDGE__KAFKA__GROUP_PREFIX", format!("{}.", self.unique)));
             // A bridge that was killed gets its partitions back at once, as a pod of a stateful set does.
             settings.push(("BRIDGE__KAFKA__INSTANCE_ID", self.unique.clone()));
         }

@@ -184,7 +184,8 @@ async fn what_setup_leaves_is_all_well_and_what_is_spoilt_is_found() -> Result<(
             ("warning", "pulsar.max-message-size", out),
             ("error", "pulsar.inactive-topics", dead),
             ("warning", "pulsar.compaction", checkpoints),
-            ("warning", "pulsar.auto-creation", namespace),
+            ("warning", "pulsar.auto-creation", namespace.clone()),
+            ("warning", "pulsar.namespace-retention", namespace),
             ("warning", "kafka.cleanup", stream.unique.clone()),
             ("error", "rabbitmq.message-ttl", queue),
         ];
@@ -246,6 +247,10 @@ async fn spoil(stack: &Stack, stream: &Stream, rabbit: &Rabbit) -> Result<()> {
         (topic("out", "backlogQuota?backlogQuotaType=destination_storage"), quota),
         (topic("out", "messageTTL?messageTTL=3600"), Value::Null),
         (topic("out", "retention"), json!({ "retentionTimeInMinutes": 1440, "retentionSizeInMB": -1 })),
+        (
+            format!("{admin}/namespaces/public/{unique}/retention"),
+            json!({ "retentionTimeInMinutes": 0, "retentionSizeInMB": 0 }),
+        ),
         (topic("out", "maxProducers"), json!(2)),
         (topic("out", "publishRate"), rate),
         (topic("out-dead-letters", "inactiveTopicPolicies"), inactive),

@@ -28,7 +28,6 @@ async fn running(bridge: &Bridge) -> Result<BTreeSet<u64>> {
 /// Waits until these bridges mirror all partitions, each of them one at least; tells how long that took.
 async fn share(what: &str, bridges: &[&Bridge]) -> Result<Duration> {
     let start = Instant::now();
-    // A new member waits for the sessions of static ones that an earlier test has left behind.
     let shared = wait::until(what, PATIENCE, async || {
         let (mut all, mut counts) = (0, Vec::new());
         for bridge in bridges {

@@ -15,8 +15,6 @@ use bridge_tests::{Result, wait};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-const GROUP: &str = "bridge-job-lifecycle";
-
 fn dead_letters(scenario: &Scenario) -> String {
     format!("{}-dead-letters", scenario.target)
 }
@@ -120,7 +118,7 @@ async fn names_that_were_purged_and_offsets_that_have_expired_change_nothing() -
         scenario.fed(2_000, 60)?;
         scenario.settled(vec![started(&scenario).await?]).await?;
         forget_names(&scenario).await?;
-        delete_group(kafka, GROUP).await?;
+        delete_group(kafka, &scenario.group()).await?;
         scenario.say("names and offsets are gone after a clean stop");
         let generator = Generator::start(Settings {
             rate: Some(2_000),
@@ -134,7 +132,7 @@ async fn names_that_were_purged_and_offsets_that_have_expired_change_nothing() -
         bridge.kill()?;
         forget_names(&scenario).await?;
         // The dead member's session has to end before.
-        delete_group(kafka, GROUP).await?;
+        delete_group(kafka, &scenario.group()).await?;
         scenario.say("names and offsets are gone after a kill under load");
         let bridge = started(&scenario).await?;
         tokio::task::block_in_place(|| generator.wait())?;
@@ -167,7 +165,7 @@ async fn a_checkpoint_that_has_vanished_stops_the_partitions_on_any_evidence_of_
         scenario.setup(&[])?;
         stops(&scenario, "which mirrors a checkpoint").await?;
         // Nothing is left of them at all: this is a first start.
-        delete_group(scenario.stack.kafka(), GROUP).await?;
+        delete_group(scenario.stack.kafka(), &scenario.group()).await?;
         scenario.settled(vec![started(&scenario).await?]).await?;
         scenario.holds(2_000).await.map(drop)
     })

@@ -126,6 +126,7 @@ impl Desk {
             ("PULSAR_ADMIN_URL", stack.pulsar_admin().to_owned()),
             ("STREAM", "job-lifecycle".to_owned()),
             ("SOURCE_TOPIC", topic.clone()),
+            ("GROUP", self.scenario.group()),
             ("NAMESPACE", namespace.clone()),
             ("TARGET", format!("{namespace}/job-status-changed")),
             ("BRIDGE_URL", format!("http://{listen}")),

@@ -73,7 +73,7 @@ async fn a_recreated_source_topic_stops_the_partitions_until_a_generation_is_set
         let first = with(scenario.settings(), &[("BRIDGE__SOURCE__KAFKA__GENERATION", "1")]);
         let mut bridge = Bridge::start(&first)?;
         bridge.ready(PATIENCE).await?;
-        scenario.caught_up_as(&bridge, "bridge-job-lifecycle-g1", PATIENCE).await?;
+        scenario.caught_up_as(&bridge, &format!("{}-g1", scenario.group()), PATIENCE).await?;
         let mut checker = scenario.checker();
         checker.generation = 1;
         scenario.holds_by(&checker, 6_500).await?;

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 pub use error::AdminError;
 use error::{refusal, understood};
+pub use namespaces::default_retention;
 pub use schemas::StoredSchema;
 pub use topics::{Publisher, TopicPolicy};
 

@@ -5,6 +5,18 @@ use serde_json::{Value, json};
 
 use super::{Admin, AdminError, existing_is_fine};
 
+/// What is kept where neither topic nor namespace has a retention, out of [`Admin::broker_settings`], in the form of a policy.
+pub fn default_retention(broker_settings: &Value) -> Value {
+    let part = |name: &str| match &broker_settings[name] {
+        Value::String(text) => text.parse().unwrap_or(0),
+        other => other.as_i64().unwrap_or(0),
+    };
+    json!({
+        "retentionTimeInMinutes": part("defaultRetentionTimeInMinutes"),
+        "retentionSizeInMB": part("defaultRetentionSizeInMB"),
+    })
+}
+
 impl Admin {
     /// The tenant's namespaces, as `tenant/namespace`.
     pub async fn namespaces(&self, tenant: &str) -> Result<Vec<String>, AdminError> {
@@ -34,6 +46,15 @@ impl Admin {
     /// See [`AdminError`].
     pub async fn namespace_policy(&self, namespace: &str, policy: &str) -> Result<Value, AdminError> {
         self.get(&format!("namespaces/{namespace}/{policy}")).await
+    }
+
+    /// Sets how long what is in the namespace is kept, where a topic has no rule of its own: `{"retentionTimeInMinutes",
+    /// "retentionSizeInMB"}`, -1 for no limit.
+    ///
+    /// # Errors
+    /// See [`AdminError`].
+    pub async fn set_namespace_retention(&self, namespace: &str, retention: &Value) -> Result<(), AdminError> {
+        self.send(Method::POST, &format!("namespaces/{namespace}/retention"), Some(retention)).await.map(drop)
     }
 
     /// The settings with which the broker runs that answers, by their names in `broker.conf`. Wants a role with rights on the

@@ -40,6 +40,8 @@ pub struct PulsarFacts {
 pub struct NamespaceFacts {
     /// Its own rule about topics that spring into being; `Null`: the broker's holds.
     pub auto_creation: Told<Value>,
+    /// Its own retention; `Null`: the broker's holds.
+    pub retention: Told<Value>,
     /// Its publish rate; `Null`: none.
     pub publish_rate: Told<Value>,
 }

@@ -79,10 +79,13 @@ fn of_pulsar(config: &Config, facts: &PulsarFacts, kafka: &[&KafkaFacts], promis
         asserted: config.target.deduplication == Deduplication::Asserted,
         partitions: config.setup.partitions,
         source_partitions: source_partitions(config, kafka),
+        namespace_retention_days: config.namespace_retention_days(),
     };
     let mut found = verdict::topic::servers(&config.pulsar, facts);
     let namespaces = facts.namespaces.iter();
-    found.extend(namespaces.flat_map(|(name, it)| verdict::topic::namespace(name, it, facts.broker.as_ref())));
+    found.extend(
+        namespaces.flat_map(|(name, it)| verdict::namespace::namespace(name, it, facts.broker.as_ref(), &wants)),
+    );
     let is_silent = matches!(facts.admin, Some(Err(_)));
     for topic in facts.topics.iter().filter(|_| !is_silent) {
         found.extend(verdict::topic::topic(topic, &wants));

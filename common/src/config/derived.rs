@@ -19,6 +19,20 @@ impl Config {
         self.fleet.operations_topic.clone().unwrap_or_else(|| self.target.topic.sibling("bridge-operations"))
     }
 
+    /// The days that the namespaces of this stream's topics are to keep what is in them: as long as the target and the dead
+    /// letters, whichever is kept longer, -1 for ever. `None`: that is not wanted.
+    ///
+    /// Checkpoints and the operations log, which are kept for ever, do not lengthen it: it is what remains when a topic's own
+    /// retention is passed over for a moment, and checkpoints are written anew all the time.
+    pub fn namespace_retention_days(&self) -> Option<i32> {
+        let SetupSection { retention_days, dead_letters_retention_days, namespace_retention, .. } = &self.setup;
+        let longest = match (*retention_days, *dead_letters_retention_days) {
+            (target, dead_letters) if target < 0 || dead_letters < 0 => -1,
+            (target, dead_letters) => target.max(dead_letters),
+        };
+        namespace_retention.then_some(longest)
+    }
+
     /// Where this bridge's HTTP is: `fleet.url`, or `http.listen`. One URL may stand for several replicas.
     pub fn fleet_urls(&self) -> Vec<String> {
         match self.fleet.url.as_slice() {
@@ -49,16 +63,17 @@ impl Config {
         self.has_schema() && !self.is_mirror()
     }
 
-    /// The name of the Kafka group and the client id of this stream.
-    pub fn group(&self) -> String {
+    /// What this stream's clients are called in Kafka.
+    pub fn client_id(&self) -> String {
         format!("bridge-{}", self.stream.name)
     }
 
     /// The name of the Kafka group of a source: a new generation is a new group.
     pub fn group_of(&self, source: &KafkaSource) -> String {
+        let group = format!("{}{}", self.kafka.group_prefix, self.stream.name);
         match source.generation {
-            0 => self.group(),
-            generation => format!("{}-g{generation}", self.group()),
+            0 => group,
+            generation => format!("{group}-g{generation}"),
         }
     }
 

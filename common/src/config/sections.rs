@@ -88,6 +88,10 @@ pub struct KafkaSection {
     pub brokers: String,
     /// Milliseconds after which the group gives a dead bridge's partitions away. 1000 to 3600000, within the broker's own range.
     pub session_timeout_ms: u32,
+    /// What the name of a stream's consumer group begins with: the group of `[stream] name = "jobs"` is `bridge-jobs`, or whatever
+    /// an access list allows. A changed name is a new group, which goes on where the checkpoints say: nothing is read twice.
+    /// Letters, digits, '.', '_' and '-', 100 at most.
+    pub group_prefix: String,
     /// A stable name for static group membership (a pod's name): a restart within the session time-out keeps its
     /// partitions. Unset: dynamic membership. Must differ between the instances of one bridge; the member that reads
     /// `[source.NAME]` has `<instance_id>.NAME` as its `group.instance.id`. Letters, digits, '.', '_' and '-', 200 at most.
@@ -106,6 +110,7 @@ impl Default for KafkaSection {
         Self {
             brokers: "127.0.0.1:9092".to_owned(),
             session_timeout_ms: 15_000,
+            group_prefix: "bridge-".to_owned(),
             instance_id: None,
             tls: TlsSection::default(),
             sasl: SaslSection::default(),
@@ -322,6 +327,10 @@ pub struct SetupSection {
     pub retention_gib: i32,
     /// Days that the dead-letter topic keeps its messages. -1: for ever.
     pub dead_letters_retention_days: i32,
+    /// Whether the namespaces of these topics keep what is in them as long, too. Pulsar may pass over a topic's own policies while it
+    /// loads the topic, and then deletes what only those keep (apache/pulsar issues 20968 and 26137): the namespace's hold
+    /// at once. It holds for all topics there that have no retention of their own; false where those must not be kept.
+    pub namespace_retention: bool,
     /// RabbitMQ: exchanges whose unroutable messages are caught.
     pub unroutable: Vec<UnroutableSection>,
     /// How the broker checks a new version of the target's schema against the earlier ones. Unset: `"BACKWARD_TRANSITIVE"`; in mirror mode
@@ -338,6 +347,7 @@ impl Default for SetupSection {
             retention_days: 30,
             retention_gib: -1,
             dead_letters_retention_days: 90,
+            namespace_retention: true,
             unroutable: Vec::new(),
             schema_compatibility: None,
         }

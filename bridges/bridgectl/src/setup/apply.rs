@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use bridge_common::admin::{Admin, AdminError};
+use bridge_common::admin::{Admin, AdminError, default_retention};
 use bridge_common::config::TopicName;
+use serde_json::Value;
 
-use super::plan::{Change, Observed, ObservedTopic, plan};
+use super::plan::{Change, Observed, ObservedNamespace, ObservedTopic, plan};
 use super::wanted::{Wanted, WantedTopic};
 
 /// How often it is looked whether the changes are in effect, and the pause between: ten seconds in all.
@@ -15,12 +16,17 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// Reads what is there of what is wanted. Changes nothing.
 pub(super) async fn observe(admin: &Admin, wanted: &Wanted) -> Result<Observed, AdminError> {
     let mut observed = Observed::default();
-    for namespace in &wanted.namespaces {
+    for namespace in wanted.namespaces.keys() {
         let (tenant, _) = namespace.split_once('/').unwrap_or((namespace, ""));
         if admin.namespaces(tenant).await?.contains(namespace) {
-            observed.namespaces.insert(namespace.clone(), admin.auto_topic_creation(namespace).await?);
+            let there = ObservedNamespace {
+                auto_creation: admin.auto_topic_creation(namespace).await?,
+                retention: Some(admin.namespace_policy(namespace, "retention").await?).filter(|own| !own.is_null()),
+            };
+            observed.namespaces.insert(namespace.clone(), there);
         }
     }
+    observed.broker_retention = broker_retention(admin).await?;
     for (topic, want) in &wanted.topics {
         if observed.namespaces.contains_key(&topic.full_namespace())
             && let Some(there) = observe_topic(admin, topic, want).await?
@@ -29,6 +35,15 @@ pub(super) async fn observe(admin: &Admin, wanted: &Wanted) -> Result<Observed, 
         }
     }
     Ok(observed)
+}
+
+/// What the broker keeps where neither topic nor namespace says so. Not every role is told.
+async fn broker_retention(admin: &Admin) -> Result<Option<Value>, AdminError> {
+    match admin.broker_settings().await {
+        Ok(settings) => Ok(Some(default_retention(&settings))),
+        Err(AdminError::Unauthorised { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 async fn observe_topic(
@@ -59,6 +74,7 @@ pub(super) async fn carry_out(admin: &Admin, change: &Change) -> Result<(), Admi
     match change {
         Change::CreateNamespace(namespace) => admin.create_namespace(namespace).await,
         Change::ForbidAutoCreation { namespace, .. } => admin.forbid_auto_topic_creation(namespace).await,
+        Change::KeepInNamespace { namespace, to, .. } => admin.set_namespace_retention(namespace, to).await,
         Change::CreateTopic { topic, partitions } => admin.create_topic(topic, *partitions).await,
         Change::SetPolicy { topic, policy, to, .. } => admin.set_topic_policy(topic, *policy, to).await,
         Change::UploadSchema { topic, schema, .. } => admin.upload_avro_schema(topic, schema).await,

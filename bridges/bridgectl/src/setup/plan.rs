@@ -1,6 +1,6 @@
 //! The plan: a pure function of what is there and what is wanted.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 
 use bridge_common::admin::TopicPolicy;
@@ -13,9 +13,19 @@ use super::wanted::{Wanted, WantedTopic};
 /// What is there, of what is wanted.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Observed {
-    /// Existing namespaces, each with its own rule about topics that spring into being.
-    pub(super) namespaces: BTreeMap<String, Option<bool>>,
+    pub(super) namespaces: BTreeMap<String, ObservedNamespace>,
     pub(super) topics: BTreeMap<TopicName, ObservedTopic>,
+    /// The retention where neither topic nor namespace has one; `None`: this role is not told.
+    pub(super) broker_retention: Option<Value>,
+}
+
+/// An existing namespace.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct ObservedNamespace {
+    /// Its own rule about topics that spring into being.
+    pub(super) auto_creation: Option<bool>,
+    /// Its own retention.
+    pub(super) retention: Option<Value>,
 }
 
 /// An existing topic.
@@ -57,6 +67,12 @@ pub(super) enum Change {
     ForbidAutoCreation {
         namespace: String,
         from: Option<bool>,
+    },
+    /// How long what is in the namespace is kept, where a topic has no retention, or where Pulsar passes over the one it has.
+    KeepInNamespace {
+        namespace: String,
+        from: Option<Value>,
+        to: Value,
     },
     CreateTopic {
         topic: TopicName,
@@ -103,16 +119,45 @@ pub(super) fn plan(wanted: &Wanted, observed: &Observed) -> Plan {
     plan
 }
 
-fn plan_namespaces(wanted: &BTreeSet<String>, observed: &Observed, plan: &mut Plan) {
-    for namespace in wanted {
+fn plan_namespaces(wanted: &BTreeMap<String, Option<Value>>, observed: &Observed, plan: &mut Plan) {
+    for (namespace, keeps) in wanted {
         let there = observed.namespaces.get(namespace);
         if there.is_none() {
             plan.changes.push(Change::CreateNamespace(namespace.clone()));
         }
-        let from = there.copied().flatten();
+        let from = there.and_then(|there| there.auto_creation);
         if from != Some(false) {
             plan.changes.push(Change::ForbidAutoCreation { namespace: namespace.clone(), from });
         }
+        if let Some(keeps) = keeps {
+            plan_retention(namespace, keeps, observed, plan);
+        }
+    }
+}
+
+/// Others have topics there, too: what they rest on is lengthened and never shortened, the broker's default included.
+fn plan_retention(namespace: &str, wanted: &Value, observed: &Observed, plan: &mut Plan) {
+    let there = observed.namespaces.get(namespace);
+    let own = there.and_then(|there| there.retention.clone());
+    let to = match (own.as_ref().or(observed.broker_retention.as_ref()), there) {
+        (Some(now), _) => Some(longer_retention(now, wanted)).filter(|to| to != now),
+        // Nobody has anything there yet.
+        (None, None) => Some(wanted.clone()),
+        (None, Some(_)) => {
+            plan.findings.push(format!(
+                "namespace {namespace} has no retention of its own, and this role is not told the broker's \
+                 (defaultRetentionTimeInMinutes), which must not be shortened: set it with pulsar-admin namespaces \
+                 set-retention {namespace} --time {} --size -1, or setup.namespace_retention = false",
+                match wanted["retentionTimeInMinutes"].as_i64() {
+                    Some(minutes @ 0..) => format!("{minutes}m"),
+                    _ => "-1".to_owned(),
+                }
+            ));
+            None
+        }
+    };
+    if let Some(to) = to {
+        plan.changes.push(Change::KeepInNamespace { namespace: namespace.to_owned(), from: own, to });
     }
 }
 
@@ -215,7 +260,9 @@ impl Change {
     /// Whether it is about this namespace or this topic.
     pub(super) fn is_about(&self, namespace: &str, topic: &TopicName) -> bool {
         match self {
-            Self::CreateNamespace(name) | Self::ForbidAutoCreation { namespace: name, .. } => name == namespace,
+            Self::CreateNamespace(name)
+            | Self::ForbidAutoCreation { namespace: name, .. }
+            | Self::KeepInNamespace { namespace: name, .. } => name == namespace,
             Self::CreateTopic { topic: name, .. }
             | Self::SetPolicy { topic: name, .. }
             | Self::UploadSchema { topic: name, .. } => name == topic,
@@ -234,6 +281,7 @@ impl Change {
             Self::ForbidAutoCreation { namespace, from } => {
                 (namespace.clone(), "autoTopicCreation", json!(from), json!(false))
             }
+            Self::KeepInNamespace { namespace, from, to } => (namespace.clone(), "retention", json!(from), to.clone()),
             Self::CreateTopic { topic, partitions } => {
                 (topic.to_string(), "topic", Value::Null, json!({ "partitions": partitions }))
             }
@@ -248,7 +296,9 @@ impl Change {
     /// What differs within it, line by line, where it has parts.
     pub(super) fn differences(&self) -> Vec<String> {
         match self {
-            Self::SetPolicy { from, to, .. } => difference::policy(from.as_ref(), to),
+            Self::SetPolicy { from, to, .. } | Self::KeepInNamespace { from, to, .. } => {
+                difference::policy(from.as_ref(), to)
+            }
             Self::UploadSchema { schema, replaces: Some(before), .. } => difference::schema(before, schema),
             _ => Vec::new(),
         }
@@ -266,6 +316,10 @@ impl fmt::Display for Change {
                     "~ namespace {namespace}: autoTopicCreation {} -> false",
                     or_unset(from.map(|on| on.to_string()))
                 )
+            }
+            Self::KeepInNamespace { namespace, from, to } => {
+                let from = or_unset(from.as_ref().map(Value::to_string));
+                write!(f, "~ namespace {namespace}: retention {from} -> {to}")
             }
             Self::CreateTopic { topic, partitions: Some(1) } => write!(f, "+ topic {topic}, 1 partition"),
             Self::CreateTopic { topic, partitions: Some(count) } => write!(f, "+ topic {topic}, {count} partitions"),

@@ -2,11 +2,15 @@ use std::collections::BTreeMap;
 
 use bridge_common::admin::TopicPolicy;
 use bridge_common::config::TopicName;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::plan::{Change, Observed, ObservedTopic, plan};
+use super::plan::{Change, Observed, ObservedNamespace, ObservedTopic, Plan, plan};
 use super::report::Report;
 use super::wanted::{Wanted, WantedTopic};
+
+fn retention(minutes: i64, mib: i64) -> Value {
+    json!({ "retentionTimeInMinutes": minutes, "retentionSizeInMB": mib })
+}
 
 fn topic() -> TopicName {
     "persistent://public/demo/out".parse().unwrap()
@@ -18,7 +22,10 @@ fn wanted() -> Wanted {
         (TopicPolicy::Retention, json!({ "retentionTimeInMinutes": 600, "retentionSizeInMB": -1 })),
     ]);
     let out = WantedTopic { partitions: Some(3), policies, schema: Some(r#"{"type": "string"}"#.to_owned()) };
-    Wanted { namespaces: ["public/demo".to_owned()].into(), topics: [(topic(), out)].into() }
+    Wanted {
+        namespaces: [("public/demo".to_owned(), Some(retention(600, -1)))].into(),
+        topics: [(topic(), out)].into(),
+    }
 }
 
 /// What is there after everything wanted was done.
@@ -30,7 +37,12 @@ fn done() -> Observed {
         schemas: vec![("AVRO".to_owned(), "{\"type\":\n\"string\"}".to_owned())],
         takes_contract: true,
     };
-    Observed { namespaces: [("public/demo".to_owned(), Some(false))].into(), topics: [(topic(), there)].into() }
+    let namespace = ObservedNamespace { auto_creation: Some(false), retention: Some(retention(600, -1)) };
+    Observed {
+        namespaces: [("public/demo".to_owned(), namespace)].into(),
+        topics: [(topic(), there)].into(),
+        broker_retention: Some(retention(0, 0)),
+    }
 }
 
 fn done_but(change: impl FnOnce(&mut ObservedTopic)) -> Observed {
@@ -48,6 +60,7 @@ fn on_an_empty_cluster_everything_is_made_and_deduplication_comes_before_all_els
         [
             "+ namespace public/demo",
             "~ namespace public/demo: autoTopicCreation (unset) -> false",
+            "~ namespace public/demo: retention (unset) -> {\"retentionSizeInMB\":-1,\"retentionTimeInMinutes\":600}",
             "+ topic persistent://public/demo/out, 3 partitions",
             "~ topic persistent://public/demo/out: deduplicationEnabled (unset) -> true",
             "~ topic persistent://public/demo/out: retention (unset) -> {\"retentionSizeInMB\":-1,\"retentionTimeInMinutes\":600}",
@@ -91,7 +104,6 @@ fn the_json_says_what_failed_and_why() {
 
 #[test]
 fn a_retention_is_lengthened_and_never_shortened() {
-    let retention = |minutes: i64, mib: i64| json!({ "retentionTimeInMinutes": minutes, "retentionSizeInMB": mib });
     let changes = |there: serde_json::Value| {
         plan(&wanted(), &done_but(|topic| drop(topic.policies.insert(TopicPolicy::Retention, there)))).changes
     };
@@ -100,6 +112,36 @@ fn a_retention_is_lengthened_and_never_shortened() {
     for (there, result) in [(retention(60, -1), retention(600, -1)), (retention(700, 10), retention(700, -1))] {
         assert!(matches!(&changes(there)[..], [Change::SetPolicy { to, .. }] if *to == result));
     }
+}
+
+/// Others have topics there, which rest on what the namespace or the broker keeps.
+#[test]
+fn a_namespace_keeps_at_least_as_long_and_what_others_rest_on_is_never_shortened() {
+    let planned = |own: Option<Value>, broker: Option<Value>| {
+        let mut observed = done();
+        observed.namespaces.get_mut("public/demo").unwrap().retention = own;
+        observed.broker_retention = broker;
+        plan(&wanted(), &observed)
+    };
+    for enough in [retention(-1, -1), retention(601, -1)] {
+        assert_eq!(planned(Some(enough.clone()), Some(retention(0, 0))), Plan::default());
+        assert_eq!(planned(None, Some(enough)), Plan::default());
+    }
+    for (own, broker, to) in [
+        (None, retention(0, 0), retention(600, -1)),
+        (None, retention(700, 10), retention(700, -1)),
+        (Some(retention(60, -1)), retention(-1, -1), retention(600, -1)),
+        (Some(retention(-1, 10)), retention(0, 0), retention(-1, -1)),
+    ] {
+        let change = Change::KeepInNamespace { namespace: "public/demo".to_owned(), from: own.clone(), to };
+        assert_eq!(planned(own, Some(broker)), Plan { changes: vec![change], findings: Vec::new() });
+    }
+    let untold = planned(None, None);
+    assert!(untold.changes.is_empty() && untold.findings[0].contains("set-retention public/demo --time 600m"));
+    let mut unwanted = wanted();
+    unwanted.namespaces = [("public/demo".to_owned(), None)].into();
+    let observed = Observed { broker_retention: None, ..done_but(|_| ()) };
+    assert_eq!(plan(&unwanted, &observed), Plan::default());
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What a stream's configuration wants to be there.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use bridge_common::admin::TopicPolicy;
 use bridge_common::config::{Config, TopicName};
@@ -13,7 +13,8 @@ const COMPACT_CHECKPOINTS_BYTES: u64 = 8 << 20;
 /// All that one stream needs in Pulsar.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Wanted {
-    pub(super) namespaces: BTreeSet<String>,
+    /// Each with how long it is to keep what is in it; `None`: that is not the bridge's business.
+    pub(super) namespaces: BTreeMap<String, Option<Value>>,
     pub(super) topics: BTreeMap<TopicName, WantedTopic>,
 }
 
@@ -38,8 +39,6 @@ pub(super) fn wanted(config: &Config, contract: Option<&str>) -> Result<Wanted, 
     let contract = contract.as_ref().map(Contract::schema_json);
     let (target, dead_letters, checkpoints, operations) =
         (config.target.topic.clone(), config.dead_letter_topic(), config.checkpoint_topic(), config.operations_topic());
-    let mut namespaces: BTreeSet<String> = config.setup.namespaces.iter().cloned().collect();
-    namespaces.extend([&target, &dead_letters, &checkpoints, &operations].map(TopicName::full_namespace));
     let mut topics = BTreeMap::from([
         (target, target_topic(config, contract)),
         (dead_letters, dead_letter_topic(config)),
@@ -47,9 +46,11 @@ pub(super) fn wanted(config: &Config, contract: Option<&str>) -> Result<Wanted, 
         (operations, operations_topic()),
     ]);
     for route in config.route.values() {
-        namespaces.insert(route.topic.full_namespace());
         topics.entry(route.topic.clone()).or_insert_with(|| target_topic(config, contract));
     }
+    let keeps = config.namespace_retention_days().map(|days| retention(days, -1));
+    let mut namespaces: BTreeMap<_, _> = config.setup.namespaces.iter().map(|name| (name.clone(), None)).collect();
+    namespaces.extend(topics.keys().map(|topic| (topic.full_namespace(), keeps.clone())));
     Ok(Wanted { namespaces, topics })
 }
 

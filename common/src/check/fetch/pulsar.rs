@@ -50,7 +50,8 @@ pub(in super::super) async fn pulsar(config: &Config, contract: Option<&str>) ->
                 answer => told(answer),
             };
             let publish_rate = told(admin.namespace_policy(&name, "publishRate").await);
-            facts.namespaces.insert(name, NamespaceFacts { auto_creation, publish_rate });
+            let retention = told(admin.namespace_policy(&name, "retention").await);
+            facts.namespaces.insert(name, NamespaceFacts { auto_creation, retention, publish_rate });
         }
     }
     let mut asked = JoinSet::new();

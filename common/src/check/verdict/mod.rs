@@ -1,6 +1,7 @@
 //! From facts to findings: pure functions.
 
 pub(super) mod kafka;
+pub(super) mod namespace;
 #[cfg(feature = "rabbitmq")]
 pub(super) mod queue;
 #[cfg(feature = "rabbitmq")]

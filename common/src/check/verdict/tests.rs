@@ -7,6 +7,7 @@ use super::super::facts::{
     KafkaFacts, ManagementFacts, NamespaceFacts, PulsarFacts, RabbitFacts, Role, SchemaFacts, TopicFacts,
 };
 use super::super::finding::{Finding, Severity};
+use super::namespace::namespace;
 use super::schema::Promise;
 use super::topic::Wants;
 use super::{kafka, rabbitmq, schema, topic};
@@ -15,7 +16,14 @@ use crate::config::{PulsarSection, RabbitmqSource};
 const CONTRACT: &str = r#"{"type":"record","name":"E","fields":[{"name":"id","type":"string"}]}"#;
 
 fn wants() -> Wants {
-    Wants { stream: "demo".to_owned(), exactly_once: true, asserted: false, partitions: 3, source_partitions: Some(10) }
+    Wants {
+        stream: "demo".to_owned(),
+        exactly_once: true,
+        asserted: false,
+        partitions: 3,
+        source_partitions: Some(10),
+        namespace_retention_days: Some(90),
+    }
 }
 
 fn promise() -> Promise {
@@ -221,19 +229,51 @@ fn servers_and_namespaces() {
     all_well(&topic::servers(&section, &facts));
     facts.binary = Some(Err("refused".to_owned()));
     only(&topic::servers(&section, &facts), Severity::Error, "pulsar.reachable", "pulsar://127.0.0.1:6650");
-    let of = |own: Value| NamespaceFacts { auto_creation: Ok(own), publish_rate: Ok(Value::Null) };
-    let broker = |allowed: &str| Ok(json!({ "allowAutoTopicCreation": allowed }));
-    all_well(&topic::namespace("a/b", &of(json!({ "allowAutoTopicCreation": false })), None));
-    all_well(&topic::namespace("a/b", &of(Value::Null), Some(&broker("false"))));
+    let of =
+        |own: Value| NamespaceFacts { auto_creation: Ok(own), retention: Ok(days(90)), publish_rate: Ok(Value::Null) };
+    let judged =
+        |own: Value, broker: Option<Result<Value, String>>| namespace("a/b", &of(own), broker.as_ref(), &wants());
+    let broker = |allowed: &str| Some(Ok(json!({ "allowAutoTopicCreation": allowed })));
+    all_well(&judged(json!({ "allowAutoTopicCreation": false }), None));
+    all_well(&judged(Value::Null, broker("false")));
     let check = "pulsar.auto-creation";
-    only(
-        &topic::namespace("a/b", &of(Value::Null), Some(&broker("true"))),
-        Severity::Warning,
-        check,
-        "spring into being",
-    );
-    let hidden = Err("403".to_owned());
-    only(&topic::namespace("a/b", &of(Value::Null), Some(&hidden)), Severity::Warning, check, "cannot be told");
+    only(&judged(Value::Null, broker("true")), Severity::Warning, check, "spring into being");
+    only(&judged(Value::Null, Some(Err("403".to_owned()))), Severity::Warning, check, "cannot be told");
+}
+
+/// What a namespace keeps is all that is left of a topic whose own policies Pulsar fails to read.
+#[test]
+fn a_namespace_that_keeps_less_than_its_topics_is_found() {
+    let judged = |own: Value, broker: Option<(&str, &str)>, wanted: Option<i32>| {
+        let broker = broker.map(|(minutes, mib)| {
+            Ok(json!({
+                "allowAutoTopicCreation": "false", "defaultRetentionTimeInMinutes": minutes, "defaultRetentionSizeInMB": mib
+            }))
+        });
+        let auto_creation = Ok(json!({ "allowAutoTopicCreation": false }));
+        let facts = NamespaceFacts { auto_creation, retention: Ok(own), publish_rate: Ok(Value::Null) };
+        namespace("a/b", &facts, broker.as_ref(), &Wants { namespace_retention_days: wanted, ..wants() })
+    };
+    let limited = json!({ "retentionTimeInMinutes": -1, "retentionSizeInMB": 100 });
+    let check = "pulsar.namespace-retention";
+    for (own, broker, wanted, words) in [
+        (Value::Null, Some(("0", "0")), Some(90), "keeps nothing by itself"),
+        (Value::Null, Some(("1440", "-1")), Some(90), "keeps 1 days by itself"),
+        (days(89), Some(("-1", "-1")), Some(90), "keeps 89 days by itself"),
+        (days(90), None, Some(-1), "keeps 90 days by itself"),
+        (limited.clone(), None, Some(90), "100 MiB at most by itself"),
+        (Value::Null, None, Some(90), "cannot be told"),
+    ] {
+        only(&judged(own, broker, wanted), Severity::Warning, check, words);
+    }
+    for (own, broker, wanted) in [
+        (days(90), None, Some(90)),
+        (json!({ "retentionTimeInMinutes": -1, "retentionSizeInMB": -1 }), None, Some(-1)),
+        (Value::Null, Some(("-1", "-1")), Some(90)),
+        (Value::Null, Some(("0", "0")), None),
+    ] {
+        all_well(&judged(own, broker, wanted));
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::super::facts::{NamespaceFacts, PulsarFacts, Role, Told, TopicFacts};
+use super::super::facts::{PulsarFacts, Role, TopicFacts};
 use super::super::finding::Finding;
 use crate::config::PulsarSection;
 
@@ -19,10 +19,12 @@ pub(crate) struct Wants {
     pub partitions: u32,
     /// The source partitions of all sources, where they are known.
     pub source_partitions: Option<u32>,
+    /// How long the namespaces are to keep what is in them, -1 for ever; `None`: that is not wanted.
+    pub namespace_retention_days: Option<i32>,
 }
 
 impl Wants {
-    fn setup(&self) -> String {
+    pub(super) fn setup(&self) -> String {
         format!("Run `bridgectl setup {}`", self.stream)
     }
 }
@@ -283,7 +285,8 @@ fn max_producers(facts: &TopicFacts, value: &Value, partitions: u32, wants: &Wan
     })
 }
 
-fn publish_rate(on: &str, whose: &str, value: &Value) -> Option<Finding> {
+/// Judges a publish rate, of a topic or of each topic in a namespace.
+pub(super) fn publish_rate(on: &str, whose: &str, value: &Value) -> Option<Finding> {
     let part = |name: &str| value[name].as_i64().filter(|rate| *rate > 0);
     let limit = match (part("publishThrottlingRateInMsg"), part("publishThrottlingRateInByte")) {
         (None, None) => return None,
@@ -310,45 +313,5 @@ fn compaction(on: &str, value: &Value, wants: &Wants) -> Finding {
             "is never compacted: it grows, and every start reads more of it",
             wants.setup(),
         ),
-    }
-}
-
-/// Judges a namespace, with the broker's own settings where the namespace has none.
-pub(crate) fn namespace(name: &str, facts: &NamespaceFacts, broker: Option<&Told<Value>>) -> Vec<Finding> {
-    let on = format!("namespace {name}");
-    let mut found = vec![auto_creation(&on, &facts.auto_creation, broker)];
-    match &facts.publish_rate {
-        Ok(value) => found.extend(publish_rate(&on, "each topic in it", value)),
-        Err(why) => found.push(Finding::untold("pulsar.publish-rate", &on, why)),
-    }
-    found
-}
-
-fn auto_creation(on: &str, own: &Told<Value>, broker: Option<&Told<Value>>) -> Finding {
-    let check = "pulsar.auto-creation";
-    let allowed = match (own, broker) {
-        (Err(why), _) => return Finding::untold(check, on, why),
-        (Ok(own), broker) => match (own["allowAutoTopicCreation"].as_bool(), broker) {
-            (Some(allowed), _) => allowed,
-            (None, Some(Ok(broker))) => broker["allowAutoTopicCreation"] != "false",
-            (None, Some(Err(why))) => {
-                return Finding::untold(
-                    check,
-                    on,
-                    format!("the broker's own rule holds, and it does not show it: {why}"),
-                );
-            }
-            (None, None) => return Finding::untold(check, on, "the broker's own rule holds"),
-        },
-    };
-    if allowed {
-        Finding::warning(
-            check,
-            on,
-            "topics spring into being by a mere connection: a deleted or misspelt topic is made anew, without its policies",
-            "Run `bridgectl setup`, or forbid autoTopicCreation",
-        )
-    } else {
-        Finding::ok(check, on, "topics are made on purpose only")
     }
 }

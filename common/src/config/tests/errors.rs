@@ -11,7 +11,7 @@ fn errors_name_the_key_the_place_and_what_is_allowed() {
         (
             "[kafka]\nbrokrs = \"x:1\"",
             &[],
-            "demo.toml: unknown key kafka.brokrs. Did you mean kafka.brokers? Allowed here: brokers, session_timeout_ms, instance_id, tls, sasl, properties.",
+            "demo.toml: unknown key kafka.brokrs. Did you mean kafka.brokers? Allowed here: brokers, session_timeout_ms, group_prefix, instance_id, tls, sasl, properties.",
         ),
         (
             "[limit]\nmemory_mib = 64",
@@ -75,6 +75,11 @@ fn errors_name_the_key_the_place_and_what_is_allowed() {
             "[source.second]\nkind = \"kafka\"\ntopic = \"demo\"",
             &[],
             "demo.toml: source.second.topic: source.kafka reads the same topic: leave one out",
+        ),
+        (
+            "[kafka]\ngroup_prefix = \"jobs/\"",
+            &[],
+            "demo.toml: kafka.group_prefix: \"jobs/\": letters, digits, '.', '_' and '-', 100 at most",
         ),
         (
             "[kafka]\ninstance_id = \"pod 0\"",

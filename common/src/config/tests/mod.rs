@@ -64,7 +64,7 @@ fn the_smallest_configuration_has_sane_defaults() {
     assert_eq!(config.target.guarantee, Guarantee::ExactlyOnce);
     assert_eq!(config.dead_letter_topic().to_string(), "persistent://public/default/demo-dead-letters");
     assert_eq!(config.checkpoint_topic().to_string(), "persistent://public/default/bridge-checkpoints");
-    assert_eq!(config.group(), "bridge-demo");
+    assert_eq!(config.group_of(only_source(&config)), "bridge-demo");
 }
 
 #[test]

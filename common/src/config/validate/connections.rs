@@ -43,9 +43,14 @@ pub(super) fn check_kafka(kafka: &KafkaSection) -> Result<(), Problem> {
         }
     }
     in_range("kafka.session_timeout_ms", kafka.session_timeout_ms, 1_000, 3_600_000)?;
+    let prefix = &kafka.group_prefix;
+    if prefix.len() > MAX_PREFIX || !is_plain(prefix) {
+        let reason = format!("\"{prefix}\": letters, digits, '.', '_' and '-', {MAX_PREFIX} at most");
+        return refuse("kafka.group_prefix", reason);
+    }
     match kafka.instance_id.as_deref() {
         Some("") => return refuse("kafka.instance_id", "is empty: leave it out for dynamic membership"),
-        Some(id) if !is_identity(id) => {
+        Some(id) if id.len() > MAX_IDENTITY || !is_plain(id) => {
             let reason =
                 format!("\"{id}\": Kafka takes letters, digits, '.', '_' and '-', here {MAX_IDENTITY} at most");
             return refuse("kafka.instance_id", reason);
@@ -70,9 +75,12 @@ pub(super) fn check_kafka(kafka: &KafkaSection) -> Result<(), Problem> {
 /// Kafka takes 249 bytes, and the source's name is added.
 const MAX_IDENTITY: usize = 200;
 
-/// Whether Kafka takes it in a static member's name.
-fn is_identity(id: &str) -> bool {
-    id.len() <= MAX_IDENTITY && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+/// The stream's name is added.
+const MAX_PREFIX: usize = 100;
+
+/// Whether Kafka takes it in a static member's name; groups may be called anything, and are compared, typed and matched by access lists.
+fn is_plain(name: &str) -> bool {
+    name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
 }
 
 fn check_sasl(kafka: &KafkaSection) -> Result<(), Problem> {

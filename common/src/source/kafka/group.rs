@@ -147,7 +147,7 @@ impl KafkaGroup {
         let probe = Arc::new(probe);
         let watched = Watched {
             probe: Arc::clone(&probe),
-            group: settings.group_id(),
+            group: settings.group_id.clone(),
             topic: settings.topic.clone(),
             timeout: settings.request_timeout,
         };

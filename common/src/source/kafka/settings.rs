@@ -32,10 +32,10 @@ pub struct KafkaSettings {
     pub brokers: String,
     /// The topic.
     pub topic: String,
-    /// The stream's name: group and client id are `bridge-<stream>`.
+    /// The stream's name: the client id is `bridge-<stream>`.
     pub stream: String,
-    /// The generation: from 1 on it is part of the group's name (`bridge-<stream>-g<generation>`).
-    pub generation: u32,
+    /// The consumer group's name.
+    pub group_id: String,
     /// Makes the membership static: a restart within the session time-out keeps its partitions and causes no rebalance.
     pub group_instance_id: Option<String>,
     /// How much memory the fetched and not yet taken records of all partitions may use.
@@ -58,11 +58,12 @@ pub struct KafkaSettings {
 impl KafkaSettings {
     /// The settings of a stream's topic, everything else at its default.
     pub fn new(brokers: impl Into<String>, topic: impl Into<String>, stream: impl Into<String>) -> Self {
+        let stream = stream.into();
         KafkaSettings {
             brokers: brokers.into(),
             topic: topic.into(),
-            stream: stream.into(),
-            generation: 0,
+            group_id: format!("bridge-{stream}"),
+            stream,
             group_instance_id: None,
             queue_bytes: 16 * MIB,
             revoke_deadline: Duration::from_secs(30),
@@ -81,18 +82,10 @@ impl KafkaSettings {
     pub fn from_config(config: &Config, source: &KafkaSource) -> Result<Self, ConfigError> {
         let section = &config.kafka;
         let mut settings = Self::new(&section.brokers, &source.topic, &config.stream.name);
-        settings.generation = source.generation;
+        settings.group_id = config.group_of(source);
         settings.properties = client_properties(section)?;
         settings.properties.insert("session.timeout.ms".to_owned(), section.session_timeout_ms.to_string());
         Ok(settings)
-    }
-
-    /// The consumer group's name.
-    pub fn group_id(&self) -> String {
-        match self.generation {
-            0 => format!("bridge-{}", self.stream),
-            generation => format!("bridge-{}-g{generation}", self.stream),
-        }
     }
 
     /// What any client of this source needs.
@@ -117,7 +110,7 @@ impl KafkaSettings {
         let memory = Memory::share(self.queue_bytes, partitions);
         let mut config = self.client();
         config
-            .set("group.id", self.group_id())
+            .set("group.id", &self.group_id)
             .set("partition.assignment.strategy", "cooperative-sticky")
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
@@ -247,13 +240,12 @@ mod tests {
     }
 
     #[test]
-    fn other_properties_win_and_a_generation_is_another_group() {
+    fn other_properties_win() {
         let mut settings = KafkaSettings::new("127.0.0.1:1", "t", "s");
         settings.properties.insert("session.timeout.ms".into(), "6000".into());
-        settings.generation = 2;
         let config = settings.consumer(1).expect("good settings");
         assert_eq!(config.get("session.timeout.ms"), Some("6000"));
-        assert_eq!(config.get("group.id"), Some("bridge-s-g2"));
+        assert_eq!(config.get("group.id"), Some("bridge-s"));
         assert_eq!(config.get("auto.offset.reset"), Some("error"));
     }
 }

@@ -133,7 +133,7 @@ impl Window {
         let settings = KafkaSettings { queue_bytes, ..topic.settings.clone() };
         let mut client = settings.consumer(from.len() as u32)?;
         // A group's name must be there, and nobody joins it.
-        client.set("group.id", format!("{}-window", topic.settings.group_id()));
+        client.set("group.id", format!("{}-window", topic.settings.group_id));
         client.remove("group.instance.id");
         let consumer: BaseConsumer = client.create_with_context(DefaultConsumerContext).map_err(typed)?;
         let consumer = Arc::new(consumer);

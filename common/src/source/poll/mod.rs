@@ -72,7 +72,7 @@ impl fmt::Debug for KafkaAccess {
 #[cfg(feature = "kafka")]
 pub fn access(config: &crate::config::Config) -> Result<KafkaAccess, crate::config::ConfigError> {
     let properties = super::kafka::client_properties(&config.kafka)?;
-    Ok(KafkaAccess { brokers: config.kafka.brokers.clone(), client_id: config.group(), properties })
+    Ok(KafkaAccess { brokers: config.kafka.brokers.clone(), client_id: config.client_id(), properties })
 }
 
 /// Without Kafka there is nothing to reach.
