@@ -1,15 +1,12 @@
 //! What the stream bridges share. A record goes source -> translate -> publish -> checkpoint, and the modules read in
-//! that order; `ARCHITECTURE.md` beside this crate is the map.
+//! that order; `ARCHITECTURE.md` beside this crate is the map. What decides and translates is the core, a crate of its own
+//! (`core`) that can reach nothing.
 
-pub mod record;
+pub use bridge_core::record;
 pub mod source;
-pub mod translate;
-pub mod headers;
-pub mod dead_letter;
-pub mod digest;
-pub mod lane;
-pub mod recall;
-pub mod dedupe;
+pub use bridge_core::translate;
+pub use bridge_core::{dead_letter, digest, headers};
+pub use bridge_core::{dedupe, lane, recall};
 pub mod pulsar;
 pub mod checkpoint;
 #[cfg(any(feature = "kafka", feature = "rabbitmq", feature = "poll"))]

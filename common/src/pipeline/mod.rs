@@ -24,6 +24,7 @@ mod leaving;
 mod made;
 mod membership;
 mod moves;
+mod pace;
 mod pauses;
 mod reading;
 mod rejoining;

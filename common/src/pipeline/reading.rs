@@ -5,17 +5,12 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
+use super::pace::Pace;
 use crate::checkpoint::Stamp;
 use crate::logging::events;
 use crate::record::{Offset, SourcePartition};
 use crate::retry::Retry;
 use crate::source::{Reader, SourceError, Start};
-
-/// How long a source that tells of each record by itself is left alone after a look: it would wake the task for each of some ten
-/// thousand a second, and waking costs more than a record. By tokio's timer it is one to two milliseconds.
-const LOOKS_APART: Duration = Duration::from_millis(1);
-/// Only where records come so close to each other; what comes after a while of nothing is not kept waiting.
-const CLOSE: Duration = Duration::from_millis(3);
 
 /// What a job of the reader came to.
 pub(super) enum Done {
@@ -53,17 +48,15 @@ pub(super) struct Reading {
     /// What was settled while the reader was in a job.
     settled: Option<Offset>,
     resolve: Option<Start>,
-    /// When the source was last seen to have something, and until when it is left alone since.
-    looked: Option<Instant>,
-    alone_until: Option<Instant>,
+    pace: Pace,
     back: mpsc::UnboundedSender<Back>,
 }
 
 impl Reading {
     pub(super) fn new(reader: Reader, back: mpsc::UnboundedSender<Back>) -> Self {
         let slot = Slot::Idle(reader);
-        let (looked, alone_until) = (None, None);
-        Self { slot, wanted: None, check: None, commit: None, settled: None, resolve: None, looked, alone_until, back }
+        let pace = Pace::default();
+        Self { slot, wanted: None, check: None, commit: None, settled: None, resolve: None, pace, back }
     }
 
     /// The reader, while records may be taken from it.
@@ -76,16 +69,14 @@ impl Reading {
 
     /// Waits until the source may have records, or for ever where none are wanted now. May be dropped and called again.
     pub(super) async fn ready(&mut self) {
-        let alone_until = self.alone_until.filter(|at| *at > Instant::now());
+        let next_look = self.pace.next_look(Instant::now());
         let Some(reader) = self.reader() else { return std::future::pending().await };
-        if let Some(at) = alone_until {
+        if let Some(at) = next_look {
             tokio::time::sleep_until(at.into()).await;
         }
         reader.ready().await;
         if reader.tells_of_each() {
-            let now = Instant::now();
-            let before = self.looked.replace(now);
-            self.alone_until = before.filter(|before| now - *before < CLOSE).map(|_| now + LOOKS_APART);
+            self.pace.saw(Instant::now());
         }
     }
 

@@ -202,6 +202,10 @@ async fn rates(bench: &Bench, results: &mut Results) -> Result<()> {
         "{PARTITIONS} partitions, JSON of 280 B to the Avro contract (Pulsar IO, which cannot: bytes of 280 B); reading only: to \
          a consumer of the source"
     );
+    if bench.scale >= Scale::Normal {
+        let (source, _) = bench.kafka_source(Form::Event, PARTITIONS, records(bench.scale, Contender::Bridge)).await?;
+        bench.warm_up(&source, Form::Event).await?;
+    }
     let among = [Contender::Bridge, Contender::PlainLoop, Contender::PulsarIo, Contender::ReadOnly];
     for round in 0..bench.rounds {
         for rate in rates {

@@ -3,13 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use apache_avro::types::Value;
-use bridge_common::record::{Coordinates, SourcePartition};
-use bridge_common::translate::{
+use bridge_core::record::{Coordinates, SourcePartition};
+use bridge_core::translate::{
     Cause, Contract, DRIFT_PATHS_MAX, Drift, JsonPlan, MAX_DEPTH, OnUnknownField, Scratch, TranslateError,
 };
 
 const JOB_LIFECYCLE: &str =
-    include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../bridges/job-lifecycle/contract.avsc"));
+    include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../bridges/job-lifecycle/contract.avsc"));
 
 fn source() -> SourcePartition {
     SourcePartition { cluster_id: "cluster-1".into(), topic: "job-metrics".into(), partition: 3 }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use bridge_common::translate::{
+use bridge_core::translate::{
     AvroPlan, AvroSchemas, AvroScratch, AvroTranslator, Cause, Contract, Drift, OnUnknownField, Permanent,
     TranslateError, WriterSchema,
 };

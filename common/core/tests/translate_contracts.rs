@@ -5,8 +5,8 @@
 
 use std::path::Path;
 
-use bridge_common::record::{Coordinates, SourcePartition};
-use bridge_common::translate::{Cause, Contract, Drift, JsonPlan, OnUnknownField, Scratch};
+use bridge_core::record::{Coordinates, SourcePartition};
+use bridge_core::translate::{Cause, Contract, Drift, JsonPlan, OnUnknownField, Scratch};
 use serde_json::{Map, Value, json};
 
 struct Bench {
@@ -19,7 +19,7 @@ struct Bench {
 
 impl Bench {
     fn new(stream: &str, topic: &str) -> Self {
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../bridges").join(stream).join("contract.avsc");
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../bridges").join(stream).join("contract.avsc");
         let contract = Contract::parse(&std::fs::read_to_string(file).unwrap()).unwrap();
         let plan = JsonPlan::compile(&contract, OnUnknownField::Count).unwrap();
         let source = SourcePartition { cluster_id: "cluster-1".into(), topic: topic.into(), partition: 4 };
@@ -287,7 +287,7 @@ fn broker_metrics_take_health_events_the_portals_figures_and_polled_ones() {
 
 #[test]
 fn every_field_of_every_contract_is_explained_and_nothing_of_ours_is_published() {
-    let bridges = Path::new(env!("CARGO_MANIFEST_DIR")).join("../bridges");
+    let bridges = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../bridges");
     let mut seen = 0;
     for folder in std::fs::read_dir(bridges).unwrap() {
         let Ok(text) = std::fs::read_to_string(folder.unwrap().path().join("contract.avsc")) else { continue };

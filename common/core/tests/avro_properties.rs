@@ -8,7 +8,7 @@ mod pairs;
 use std::sync::Arc;
 
 use apache_avro::{Schema, from_avro_datum, to_avro_datum};
-use bridge_common::translate::{
+use bridge_core::translate::{
     AvroPlan, AvroScratch, Cause, Contract, Drift, OnUnknownField, TranslateError, WriterSchema,
 };
 

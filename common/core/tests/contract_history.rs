@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use apache_avro::Schema;
 use apache_avro::schema_compatibility::SchemaCompatibility;
-use bridge_common::translate::{Contract, JsonPlan, OnUnknownField};
+use bridge_core::translate::{Contract, JsonPlan, OnUnknownField};
 
 /// The schemas of a stream from the first version to the newest, checked to be numbered without holes.
 fn history(folder: &Path) -> Vec<(PathBuf, String)> {
@@ -34,7 +34,7 @@ fn incompatible(old: &str, new: &str) -> Option<String> {
 
 #[test]
 fn every_contract_goes_with_all_its_earlier_versions() {
-    let bridges = Path::new(env!("CARGO_MANIFEST_DIR")).join("../bridges");
+    let bridges = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../bridges");
     for folder in fs::read_dir(bridges).unwrap().map(|entry| entry.unwrap().path()) {
         let Ok(contract) = fs::read_to_string(folder.join("contract.avsc")) else { continue };
         let versions = history(&folder);

@@ -7,8 +7,8 @@ use std::collections::HashMap;
 
 use apache_avro::Schema;
 use apache_avro::types::Value as Avro;
-use bridge_common::record::{Coordinates, SourcePartition};
-use bridge_common::translate::{Cause, Contract, Drift, JsonPath, JsonPlan, OnUnknownField, Scratch};
+use bridge_core::record::{Coordinates, SourcePartition};
+use bridge_core::translate::{Cause, Contract, Drift, JsonPath, JsonPlan, OnUnknownField, Scratch};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
