@@ -32,7 +32,6 @@ pub mod resolver;
 pub mod runbook;
 pub mod scenario;
 pub mod scene;
-pub mod simulation;
 mod source_reader;
 pub mod stack;
 pub mod streams;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Once;
 use std::time::{Duration, Instant};
 
-use bridge_tests::simulation::Random;
+use bridge_simulation::Random;
 
 use super::mutate::{mutate, noise};
 

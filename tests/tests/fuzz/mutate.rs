@@ -1,6 +1,6 @@
 //! Inputs out of other inputs. Small changes find what a parser forgets, repeated pieces what it does too often.
 
-use bridge_tests::simulation::Random;
+use bridge_simulation::Random;
 
 /// The longest input that is made.
 pub(crate) const INPUT_BYTES_MAX: usize = 256 * 1024;

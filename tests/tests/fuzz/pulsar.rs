@@ -176,7 +176,7 @@ fn pulsar_single_metadata() {
 
 #[test]
 fn pulsar_batches_come_back() {
-    fuzz(Plan { name: "pulsar-batch", inputs: 20_000, growth: 400 }, |bytes| {
+    fuzz(Plan { name: "pulsar-batch", inputs: 4_000, growth: 400 }, |bytes| {
         let mut pieces = Pieces(bytes);
         let compression = match pieces.byte() % 3 {
             0 => Compression::None,

@@ -1,6 +1,6 @@
 //! What happens to the world: processes die and freeze, connections break, topics move, people change things.
 
-use bridge_common::lane::{Event, Numbering, Partition, Reach, Setup};
+use bridge_core::lane::{Event, Numbering, Partition, Reach, Setup};
 
 use super::consumer::Consumption;
 use super::plan::{Chaos, SOURCE_PARTITION, Shape, TOPICS, prefetch, topic_index};

@@ -1,4 +1,4 @@
-//! The core of a source partition under simulation: see `bridge_tests::simulation`.
+//! The core of a source partition under simulation: see `bridge_simulation`.
 //!
 //! `SIMULATION_SCHEDULES` sets how many schedules are run, `SIMULATION_FIRST` the first seed, and `SIMULATION_SEED` (with
 //! `SIMULATION_FAULT`, if the failure is that of a deliberate fault) the one that `replay` shows step by step.
@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Instant;
 
-use bridge_common::lane::Fault;
-use bridge_tests::simulation::{Broken, run};
+use bridge_core::lane::Fault;
+use bridge_simulation::{Broken, run};
 
 /// How many schedules every run of the tests goes through.
 const SCHEDULES: u64 = 100_000;

@@ -3,9 +3,9 @@
 
 use std::collections::VecDeque;
 
-use bridge_common::lane::{Admit, Event, ScanFrom, Tag};
-use bridge_common::recall::{ReadBack, Recall};
-use bridge_common::record::MessageId;
+use bridge_core::lane::{Admit, Event, ScanFrom, Tag};
+use bridge_core::recall::{ReadBack, Recall};
+use bridge_core::record::MessageId;
 
 use super::plan::TOPICS;
 use super::queue::{FromQueue, ToQueue};

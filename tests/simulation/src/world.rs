@@ -3,8 +3,8 @@
 use std::cmp::Ordering;
 use std::collections::{BinaryHeap, VecDeque};
 
-use bridge_common::lane::{Action, Checkpoint, Event, NotOpened, Partition, SendFailure, Tag};
-use bridge_common::record::MessageId;
+use bridge_core::lane::{Action, Checkpoint, Event, NotOpened, Partition, SendFailure, Tag};
+use bridge_core::record::MessageId;
 
 use super::consumer::Consumption;
 use super::plan::{Plan, Shape, TOPICS};

@@ -1,8 +1,8 @@
 //! The driver of one instance: carries out the core's actions as the real one does, with simulated time for wire.
 
-use bridge_common::lane::{Action, Event, LaneId, PhaseName, RepairIntent, Role, Scan, ScanFrom, Tag, Topic};
-use bridge_common::recall::ReadBack;
-use bridge_common::record::MessageId;
+use bridge_core::lane::{Action, Event, LaneId, PhaseName, RepairIntent, Role, Scan, ScanFrom, Tag, Topic};
+use bridge_core::recall::ReadBack;
+use bridge_core::record::MessageId;
 
 use super::plan::{TOPICS, topic_index};
 use super::topic::Name;

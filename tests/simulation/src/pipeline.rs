@@ -1,6 +1,6 @@
 //! The driver's pipeline: records from the source into the core's lanes and repairs, and sealed batches out.
 
-use bridge_common::lane::{Admit, Event, LaneId, Place};
+use bridge_core::lane::{Admit, Event, LaneId, Place};
 
 use super::plan::{RECORD_BYTES, Slot, route_of};
 use super::world::{Inbound, World};

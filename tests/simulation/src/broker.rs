@@ -1,6 +1,6 @@
 //! The brokers' side: what they do with requests, writes, connections, and their own misfortunes.
 
-use bridge_common::lane::{NotOpened, SendFailure, Tag};
+use bridge_core::lane::{NotOpened, SendFailure, Tag};
 
 use super::plan::{Slot, TOPICS};
 use super::topic::{Name, Producer, Verdict, Write};

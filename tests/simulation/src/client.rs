@@ -1,6 +1,6 @@
 //! The driver's connections and producers: what it asks of the brokers, and what comes back from them.
 
-use bridge_common::lane::{Checkpoint, Event, NotOpened, Tag};
+use bridge_core::lane::{Checkpoint, Event, NotOpened, Tag};
 
 use super::world::{Conn, Down, Due, Handle, Held, Inbound, Up, World};
 

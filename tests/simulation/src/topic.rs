@@ -3,8 +3,8 @@
 
 use std::collections::VecDeque;
 
-use bridge_common::lane::{Checkpoint, Tag};
-use bridge_common::record::MessageId;
+use bridge_core::lane::{Checkpoint, Tag};
+use bridge_core::record::MessageId;
 
 use super::random::Random;
 

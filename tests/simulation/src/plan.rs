@@ -1,6 +1,6 @@
 //! What one seed stands for: the source, the limits, and what happens when.
 
-use bridge_common::lane::{KeyHash, Limits, PartitionBy, Route, Routing};
+use bridge_core::lane::{KeyHash, Limits, PartitionBy, Route, Routing};
 
 use super::random::Random;
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use bridge_common::lane::{Checkpoint, Mark, Routing};
+use bridge_core::lane::{Checkpoint, Mark, Routing};
 
 use super::plan::{Plan, SOURCE_PARTITION, Slot, TOPICS, route_of, topic_index};
 use super::queue::Queue;
