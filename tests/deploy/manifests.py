@@ -303,6 +303,14 @@ class WrongValues(unittest.TestCase):
         for word in words:
             self.assertIn(word, rendered.stderr)
 
+    def test_a_scaler_of_another_group_than_the_bridge_s(self):
+        scaling = {"enabled": True, "kafka": {"topic": "job-lifecycle", "lag": 1000}}
+        values = one_stream(autoscaling=scaling, partitions=10, env={"BRIDGE__KAFKA__GROUP_PREFIX": "astro."})
+        values["connections"] = {"kafkaBrokers": "kafka:9092"}
+        self.refused(values, "streams.job-lifecycle.autoscaling.kafka.consumerGroup", "group_prefix")
+        scaling["kafka"]["consumerGroup"] = "astro.job-lifecycle"
+        self.assertEqual(helm(values).returncode, 0)
+
     def test_unknown_keys(self):
         self.refused({"stream": {}}, "stream", "not allowed")
         self.refused(one_stream(replica=2), "/streams/job-lifecycle", "replica")

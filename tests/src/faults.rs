@@ -150,9 +150,10 @@ impl PulsarAdmin {
         .await
     }
 
-    /// Takes a topic's own retention away.
-    pub async fn remove_retention(&self, topic: &str) -> Result<()> {
-        send(Method::DELETE, &format!("{}/{}/retention", self.url, path(topic)), &Value::Null).await.map(drop)
+    /// Has a topic keep nothing, whatever its namespace keeps.
+    pub async fn keep_nothing(&self, topic: &str) -> Result<()> {
+        let nothing = json!({ "retentionTimeInMinutes": 0, "retentionSizeInMB": 0 });
+        send(Method::POST, &format!("{}/{}/retention", self.url, path(topic)), &nothing).await.map(drop)
     }
 
     /// Gives a topic an Avro schema.

@@ -223,7 +223,7 @@ async fn deduplication_that_is_turned_off_holds_the_bridge_until_it_is_on_again(
         scenario.progress(300).await?;
         // What the topics' own policies say is not the namespace's to take away.
         admin.set_deduplication(&scenario.namespace, false).await?;
-        admin.remove_retention(&scenario.target).await?;
+        admin.keep_nothing(&scenario.target).await?;
         scenario.progress(600).await?;
         admin.deduplicates(&scenario.target, true).await?;
         assert_eq!(bridge.get("/readyz").await?.0, 200);

@@ -348,6 +348,7 @@ async fn a_window_is_replayed_elsewhere_once_and_in_order_over_a_kill() -> Resul
         let topic = format!("persistent://{namespace}/once-more");
         scenario.admin().create_topic(&topic, 2).await?;
         scenario.admin().deduplicate(&topic, true).await?;
+        scenario.admin().keep_nothing(&topic).await?;
         let replay = ["replay", "job-lifecycle", "--to", &topic, "--since-start", "--yes", "--id", "first", "--rate"];
         killed(&scenario, &topic, &[&replay[..], &["1000"]].concat(), &settings).await?;
         let (code, text, said) = bridgectl(&[&replay[..], &["0"]].concat(), &settings)?;

@@ -83,6 +83,11 @@ fn setup_does_what_it_showed_once_and_leaves_what_is_not_its_own() {
     let body = |text: &str| text.lines().filter(|line| line.starts_with("  ")).map(str::to_owned).collect::<Vec<_>>();
     assert_eq!(body(&planned), body(&done), "it does exactly what it showed");
 
+    let url = format!("{}/admin/v2/namespaces/{}/retention", env::var("PULSAR_ADMIN_URL").unwrap(), fleet.namespace);
+    let kept = Command::new("curl").args(["-sf", "--noproxy", "*", &url]).output().unwrap().stdout;
+    let kept = String::from_utf8(kept).unwrap();
+    assert!(kept.contains("129600") && kept.contains("-1"), "the namespace keeps 90 days: {kept}");
+
     let (code, second) = shown(&fleet.setup(&[]));
     assert_eq!(
         (code, second.as_str()),

@@ -381,7 +381,7 @@ fn bodies_without_a_header_have_the_given_schema() {
     assert_eq!(out, 3f64.to_le_bytes());
 }
 
-/// Not a test: figures, by a release build. `cargo test --release -p bridge-common --test avro -- --ignored --nocapture cost`
+/// Not a test: figures, by a release build. `cargo test --release -p bridge-core --test avro -- --ignored --nocapture cost`
 #[test]
 #[ignore = "figures, not a test"]
 fn cost_of_a_million_records() {

@@ -321,7 +321,7 @@ fn the_published_schema_is_plain_avro() {
     assert_eq!((again.schema(), again.fingerprint()), (contract.schema(), contract.fingerprint()));
 }
 
-/// Measures: `cargo test --release -p bridge-common --test translate speed -- --ignored --nocapture`.
+/// Measures: `cargo test --release -p bridge-core --test translate speed -- --ignored --nocapture`.
 #[test]
 #[ignore = "a measurement"]
 fn speed() {

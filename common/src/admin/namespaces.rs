@@ -6,15 +6,16 @@ use serde_json::{Value, json};
 use super::{Admin, AdminError, existing_is_fine};
 
 /// What is kept where neither topic nor namespace has a retention, out of [`Admin::broker_settings`], in the form of a policy.
-pub fn default_retention(broker_settings: &Value) -> Value {
+/// `None` where the settings do not say so: whoever stands between may show only some of them.
+pub fn default_retention(broker_settings: &Value) -> Option<Value> {
     let part = |name: &str| match &broker_settings[name] {
-        Value::String(text) => text.parse().unwrap_or(0),
-        other => other.as_i64().unwrap_or(0),
+        Value::String(text) => text.parse::<i64>().ok(),
+        other => other.as_i64(),
     };
-    json!({
-        "retentionTimeInMinutes": part("defaultRetentionTimeInMinutes"),
-        "retentionSizeInMB": part("defaultRetentionSizeInMB"),
-    })
+    Some(json!({
+        "retentionTimeInMinutes": part("defaultRetentionTimeInMinutes")?,
+        "retentionSizeInMB": part("defaultRetentionSizeInMB")?,
+    }))
 }
 
 impl Admin {
@@ -72,5 +73,20 @@ impl Admin {
     /// See [`AdminError`].
     pub async fn clusters(&self) -> Result<Vec<String>, AdminError> {
         self.get("clusters").await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_default_that_is_not_told_is_none_and_never_nothing() {
+        let told = json!({ "defaultRetentionTimeInMinutes": "-1", "defaultRetentionSizeInMB": 100 });
+        let retention = json!({ "retentionTimeInMinutes": -1, "retentionSizeInMB": 100 });
+        assert_eq!(default_retention(&told), Some(retention));
+        for untold in [json!({}), Value::Null, json!({ "defaultRetentionTimeInMinutes": "-1" })] {
+            assert_eq!(default_retention(&untold), None);
+        }
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{Admin, AdminError, existing_is_fine};
 use crate::config::TopicName;
 
-/// The policies of a topic that matter to a bridge. Set on the topic, not on its namespace: other topics there are not ours.
+/// The policies of a topic that matter to a bridge. Set on the topic: other topics in its namespace are not ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TopicPolicy {
     /// `true`: the broker drops what it has stored already.

@@ -89,8 +89,8 @@ pub struct KafkaSection {
     /// Milliseconds after which the group gives a dead bridge's partitions away. 1000 to 3600000, within the broker's own range.
     pub session_timeout_ms: u32,
     /// What the name of a stream's consumer group begins with: the group of `[stream] name = "jobs"` is `bridge-jobs`, or whatever
-    /// an access list allows. A changed name is a new group, which goes on where the checkpoints say: nothing is read twice.
-    /// Letters, digits, '.', '_' and '-', 100 at most.
+    /// an access list allows. A changed name is a new group, which goes on where the checkpoints say: nothing is published twice. Change it
+    /// while no instance runs (both groups would be given all partitions), and keep the old group until the new one has committed. Letters, digits, '.', '_' and '-', 100 at most.
     pub group_prefix: String,
     /// A stable name for static group membership (a pod's name): a restart within the session time-out keeps its
     /// partitions. Unset: dynamic membership. Must differ between the instances of one bridge; the member that reads
@@ -255,7 +255,7 @@ pub struct LogSection {
     /// How lines are written. `--log-format` wins.
     #[serde(deserialize_with = "choice")]
     pub format: LogFormat,
-    /// The least important lines that are written. `RUST_LOG` (`bridge_common::lane=debug,warn`) wins; libraries are never heard below `info`.
+    /// The least important lines that are written. `RUST_LOG` (`bridge_common::pipeline=debug,warn`) wins; libraries are never heard below `info`.
     #[serde(deserialize_with = "choice")]
     pub level: LogLevel,
     /// Seconds between two lines that sum up what came of the records. 5 to 86400; 0: none.
@@ -327,9 +327,10 @@ pub struct SetupSection {
     pub retention_gib: i32,
     /// Days that the dead-letter topic keeps its messages. -1: for ever.
     pub dead_letters_retention_days: i32,
-    /// Whether the namespaces of these topics keep what is in them as long, too. Pulsar may pass over a topic's own policies while it
-    /// loads the topic, and then deletes what only those keep (apache/pulsar issues 20968 and 26137): the namespace's hold
-    /// at once. It holds for all topics there that have no retention of their own; false where those must not be kept.
+    /// Whether a namespace of these topics that has no retention of its own is given one, as long as the target or the dead letters are kept,
+    /// without a limit of size. Pulsar may pass over a topic's own policies while it loads the topic, and then deletes what
+    /// only those keep (apache/pulsar issues 20968 and 26137): the namespace's holds then. It holds for all topics there
+    /// that have none of their own; false where those must not be kept.
     pub namespace_retention: bool,
     /// RabbitMQ: exchanges whose unroutable messages are caught.
     pub unroutable: Vec<UnroutableSection>,

@@ -72,7 +72,7 @@ fn every_rule_holds_in_every_schedule() {
     if let Some((seed, Broken { rule, text })) = broken {
         panic!(
             "broken rule: {rule}: {text}\nreplay it with: \
-             SIMULATION_SEED={seed} cargo test -p bridge-tests --test simulation replay -- --nocapture"
+             SIMULATION_SEED={seed} cargo test -p bridge-simulation --test simulation replay -- --nocapture"
         );
     }
 }

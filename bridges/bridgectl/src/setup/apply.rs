@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bridge_common::admin::{Admin, AdminError, default_retention};
+use bridge_common::admin::{Admin, AdminError, TopicPolicy, default_retention};
 use bridge_common::config::TopicName;
 use serde_json::Value;
 
@@ -16,17 +16,25 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// Reads what is there of what is wanted. Changes nothing.
 pub(super) async fn observe(admin: &Admin, wanted: &Wanted) -> Result<Observed, AdminError> {
     let mut observed = Observed::default();
-    for namespace in wanted.namespaces.keys() {
+    for (namespace, keeps) in &wanted.namespaces {
         let (tenant, _) = namespace.split_once('/').unwrap_or((namespace, ""));
-        if admin.namespaces(tenant).await?.contains(namespace) {
-            let there = ObservedNamespace {
-                auto_creation: admin.auto_topic_creation(namespace).await?,
-                retention: Some(admin.namespace_policy(namespace, "retention").await?).filter(|own| !own.is_null()),
-            };
-            observed.namespaces.insert(namespace.clone(), there);
+        if !admin.namespaces(tenant).await?.contains(namespace) {
+            continue;
         }
+        let auto_creation = admin.auto_topic_creation(namespace).await?;
+        let retention = match keeps {
+            Some(_) => own_retention(admin, namespace).await?,
+            None => None,
+        };
+        observed.namespaces.insert(namespace.clone(), ObservedNamespace { auto_creation, retention });
     }
-    observed.broker_retention = broker_retention(admin).await?;
+    let wants = |(name, keeps): (&String, &Option<Value>)| {
+        keeps.is_some() && observed.namespaces.get(name).is_none_or(|there| there.retention.is_none())
+    };
+    if wanted.namespaces.iter().any(wants) {
+        // Not every role is told, and whoever stands between may have another answer: then nothing rests on it.
+        observed.broker_retention = admin.broker_settings().await.ok().as_ref().and_then(default_retention);
+    }
     for (topic, want) in &wanted.topics {
         if observed.namespaces.contains_key(&topic.full_namespace())
             && let Some(there) = observe_topic(admin, topic, want).await?
@@ -37,12 +45,15 @@ pub(super) async fn observe(admin: &Admin, wanted: &Wanted) -> Result<Observed, 
     Ok(observed)
 }
 
-/// What the broker keeps where neither topic nor namespace says so. Not every role is told.
-async fn broker_retention(admin: &Admin) -> Result<Option<Value>, AdminError> {
-    match admin.broker_settings().await {
-        Ok(settings) => Ok(Some(default_retention(&settings))),
-        Err(AdminError::Unauthorised { .. }) => Ok(None),
-        Err(error) => Err(error),
+async fn own_retention(admin: &Admin, namespace: &str) -> Result<Option<Value>, AdminError> {
+    Ok(Some(admin.namespace_policy(namespace, "retention").await?).filter(|own| !own.is_null()))
+}
+
+/// Looks again, directly before: what somebody else has set meanwhile is theirs.
+async fn keep_in_namespace(admin: &Admin, namespace: &str, to: &Value) -> Result<(), AdminError> {
+    match own_retention(admin, namespace).await? {
+        Some(_) => Ok(()),
+        None => admin.set_namespace_retention(namespace, to).await,
     }
 }
 
@@ -57,6 +68,10 @@ async fn observe_topic(
         if let Some(value) = admin.topic_policy(topic, *policy).await? {
             there.policies.insert(*policy, value);
         }
+    }
+    if !there.policies.contains_key(&TopicPolicy::Retention) {
+        let kept = admin.effective_policy(topic, TopicPolicy::Retention.name()).await?;
+        there.kept = Some(kept).filter(|kept| !kept.is_null());
     }
     if let Some(contract) = &want.schema {
         there.schemas = admin.schema_versions(topic).await?.into_iter().map(|it| (it.kind, it.data)).collect();
@@ -74,7 +89,7 @@ pub(super) async fn carry_out(admin: &Admin, change: &Change) -> Result<(), Admi
     match change {
         Change::CreateNamespace(namespace) => admin.create_namespace(namespace).await,
         Change::ForbidAutoCreation { namespace, .. } => admin.forbid_auto_topic_creation(namespace).await,
-        Change::KeepInNamespace { namespace, to, .. } => admin.set_namespace_retention(namespace, to).await,
+        Change::KeepInNamespace { namespace, to } => keep_in_namespace(admin, namespace, to).await,
         Change::CreateTopic { topic, partitions } => admin.create_topic(topic, *partitions).await,
         Change::SetPolicy { topic, policy, to, .. } => admin.set_topic_policy(topic, *policy, to).await,
         Change::UploadSchema { topic, schema, .. } => admin.upload_avro_schema(topic, schema).await,
@@ -92,7 +107,7 @@ pub(super) async fn wait_until_in_effect(admin: &Admin, wanted: &Wanted) -> Resu
         tokio::time::sleep(PAUSE).await;
     }
     Err(AdminError::Setting(format!(
-        "the broker accepted the changes, but they are not in effect after {} s: {missing}. Are topicLevelPoliciesEnabled and systemTopicEnabled on in broker.conf?",
+        "the broker accepted the changes, but they are not in effect after {} s: {missing}. Are topicLevelPoliciesEnabled and systemTopicEnabled on in broker.conf? If so, the broker has passed over the policies as it loaded the topic: unload it (pulsar-admin topics unload)",
         (PAUSE * LOOKS).as_secs()
     )))
 }
@@ -104,7 +119,7 @@ async fn not_in_effect(admin: &Admin, wanted: &Wanted) -> Result<String, AdminEr
         return Ok(change.to_string());
     }
     for (topic, want) in &wanted.topics {
-        let should = want.policies.get(&bridge_common::admin::TopicPolicy::Deduplication) == Some(&true.into());
+        let should = want.policies.get(&TopicPolicy::Deduplication) == Some(&true.into());
         if should && !admin.deduplicates(topic).await? {
             return Ok(format!("{topic} does not deduplicate"));
         }

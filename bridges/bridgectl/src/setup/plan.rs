@@ -15,7 +15,7 @@ use super::wanted::{Wanted, WantedTopic};
 pub(super) struct Observed {
     pub(super) namespaces: BTreeMap<String, ObservedNamespace>,
     pub(super) topics: BTreeMap<TopicName, ObservedTopic>,
-    /// The retention where neither topic nor namespace has one; `None`: this role is not told.
+    /// The retention where neither topic nor namespace has one; `None`: it was not told, or nobody has to know.
     pub(super) broker_retention: Option<Value>,
 }
 
@@ -34,6 +34,8 @@ pub(super) struct ObservedTopic {
     /// 0: not partitioned.
     pub(super) partitions: u32,
     pub(super) policies: BTreeMap<TopicPolicy, Value>,
+    /// The retention that holds for it, its own or another's, where it was told.
+    pub(super) kept: Option<Value>,
     /// The versions of the schema, the newest last: kind and definition.
     pub(super) schemas: Vec<(String, String)>,
     /// Whether the contract, where it is an earlier version, goes with the newer ones.
@@ -42,7 +44,7 @@ pub(super) struct ObservedTopic {
 
 impl Default for ObservedTopic {
     fn default() -> Self {
-        Self { partitions: 0, policies: BTreeMap::new(), schemas: Vec::new(), takes_contract: true }
+        Self { partitions: 0, policies: BTreeMap::new(), kept: None, schemas: Vec::new(), takes_contract: true }
     }
 }
 
@@ -71,7 +73,6 @@ pub(super) enum Change {
     /// How long what is in the namespace is kept, where a topic has no retention, or where Pulsar passes over the one it has.
     KeepInNamespace {
         namespace: String,
-        from: Option<Value>,
         to: Value,
     },
     CreateTopic {
@@ -103,7 +104,9 @@ pub(super) struct Plan {
 /// can write.
 pub(super) fn plan(wanted: &Wanted, observed: &Observed) -> Plan {
     let mut plan = Plan::default();
-    plan_namespaces(&wanted.namespaces, observed, &mut plan);
+    for namespace in wanted.namespaces.keys() {
+        plan_namespace(namespace, observed, &mut plan);
+    }
     for (topic, want) in &wanted.topics {
         match observed.topics.get(topic) {
             None => {
@@ -116,49 +119,35 @@ pub(super) fn plan(wanted: &Wanted, observed: &Observed) -> Plan {
             }
         }
     }
+    // Last: should Pulsar refuse one, all else is there.
+    for (namespace, keeps) in &wanted.namespaces {
+        plan.changes.extend(keeps.as_ref().and_then(|keeps| keep_in_namespace(namespace, keeps, observed)));
+    }
     plan
 }
 
-fn plan_namespaces(wanted: &BTreeMap<String, Option<Value>>, observed: &Observed, plan: &mut Plan) {
-    for (namespace, keeps) in wanted {
-        let there = observed.namespaces.get(namespace);
-        if there.is_none() {
-            plan.changes.push(Change::CreateNamespace(namespace.clone()));
-        }
-        let from = there.and_then(|there| there.auto_creation);
-        if from != Some(false) {
-            plan.changes.push(Change::ForbidAutoCreation { namespace: namespace.clone(), from });
-        }
-        if let Some(keeps) = keeps {
-            plan_retention(namespace, keeps, observed, plan);
-        }
+fn plan_namespace(namespace: &str, observed: &Observed, plan: &mut Plan) {
+    let there = observed.namespaces.get(namespace);
+    if there.is_none() {
+        plan.changes.push(Change::CreateNamespace(namespace.to_owned()));
+    }
+    let from = there.and_then(|there| there.auto_creation);
+    if from != Some(false) {
+        plan.changes.push(Change::ForbidAutoCreation { namespace: namespace.to_owned(), from });
     }
 }
 
-/// Others have topics there, too: what they rest on is lengthened and never shortened, the broker's default included.
-fn plan_retention(namespace: &str, wanted: &Value, observed: &Observed, plan: &mut Plan) {
-    let there = observed.namespaces.get(namespace);
-    let own = there.and_then(|there| there.retention.clone());
-    let to = match (own.as_ref().or(observed.broker_retention.as_ref()), there) {
-        (Some(now), _) => Some(longer_retention(now, wanted)).filter(|to| to != now),
+/// Only where the namespace has no retention of its own: that is somebody's decision, for topics that are not ours as well. The broker's
+/// default, which it takes the place of, is lengthened and never shortened; where it is not known, nothing is done, and `check` tells.
+fn keep_in_namespace(namespace: &str, wanted: &Value, observed: &Observed) -> Option<Change> {
+    let to = match (observed.namespaces.get(namespace), &observed.broker_retention) {
+        (Some(ObservedNamespace { retention: Some(_), .. }), _) => return None,
+        (_, Some(default)) => Some(longer_retention(default, wanted)).filter(|to| to != default)?,
         // Nobody has anything there yet.
-        (None, None) => Some(wanted.clone()),
-        (None, Some(_)) => {
-            plan.findings.push(format!(
-                "namespace {namespace} has no retention of its own, and this role is not told the broker's \
-                 (defaultRetentionTimeInMinutes), which must not be shortened: set it with pulsar-admin namespaces \
-                 set-retention {namespace} --time {} --size -1, or setup.namespace_retention = false",
-                match wanted["retentionTimeInMinutes"].as_i64() {
-                    Some(minutes @ 0..) => format!("{minutes}m"),
-                    _ => "-1".to_owned(),
-                }
-            ));
-            None
-        }
+        (None, None) => wanted.clone(),
+        (Some(_), None) => return None,
     };
-    if let Some(to) = to {
-        plan.changes.push(Change::KeepInNamespace { namespace: namespace.to_owned(), from: own, to });
-    }
+    Some(Change::KeepInNamespace { namespace: namespace.to_owned(), to })
 }
 
 fn partitions_finding(topic: &TopicName, want: &WantedTopic, there: &ObservedTopic) -> Option<String> {
@@ -184,7 +173,10 @@ fn partitions_finding(topic: &TopicName, want: &WantedTopic, there: &ObservedTop
 fn plan_topic(topic: &TopicName, want: &WantedTopic, there: &ObservedTopic, plan: &mut Plan) {
     for (policy, value) in &want.policies {
         let from = there.policies.get(policy);
-        if let Some(to) = policy_change(*policy, from, value) {
+        // What it rests on now, where it has none of its own.
+        let rests_on = there.kept.as_ref().filter(|_| *policy == TopicPolicy::Retention);
+        let to = policy_value(*policy, from.or(rests_on), value);
+        if from != Some(&to) {
             plan.changes.push(Change::SetPolicy { topic: topic.clone(), policy: *policy, from: from.cloned(), to });
         }
     }
@@ -211,14 +203,13 @@ fn plan_schema(topic: &TopicName, schema: &str, there: &ObservedTopic, plan: &mu
     }
 }
 
-/// What to set, `None` where what is there will do. A retention is only ever lengthened: shortening one deletes data.
-fn policy_change(policy: TopicPolicy, from: Option<&Value>, wanted: &Value) -> Option<Value> {
-    let to = match (policy, from) {
+/// What it should be, by what holds now. A retention is only ever lengthened: shortening one deletes data.
+fn policy_value(policy: TopicPolicy, from: Option<&Value>, wanted: &Value) -> Value {
+    match (policy, from) {
         (TopicPolicy::Retention, Some(from)) => longer_retention(from, wanted),
         (TopicPolicy::InactiveTopics, Some(from)) if from["deleteWhileInactive"] == json!(false) => from.clone(),
         _ => wanted.clone(),
-    };
-    (from != Some(&to)).then_some(to)
+    }
 }
 
 fn longer_retention(a: &Value, b: &Value) -> Value {
@@ -260,9 +251,9 @@ impl Change {
     /// Whether it is about this namespace or this topic.
     pub(super) fn is_about(&self, namespace: &str, topic: &TopicName) -> bool {
         match self {
-            Self::CreateNamespace(name)
-            | Self::ForbidAutoCreation { namespace: name, .. }
-            | Self::KeepInNamespace { namespace: name, .. } => name == namespace,
+            Self::CreateNamespace(name) | Self::ForbidAutoCreation { namespace: name, .. } => name == namespace,
+            // It comes last, wherever.
+            Self::KeepInNamespace { .. } => false,
             Self::CreateTopic { topic: name, .. }
             | Self::SetPolicy { topic: name, .. }
             | Self::UploadSchema { topic: name, .. } => name == topic,
@@ -281,7 +272,7 @@ impl Change {
             Self::ForbidAutoCreation { namespace, from } => {
                 (namespace.clone(), "autoTopicCreation", json!(from), json!(false))
             }
-            Self::KeepInNamespace { namespace, from, to } => (namespace.clone(), "retention", json!(from), to.clone()),
+            Self::KeepInNamespace { namespace, to } => (namespace.clone(), "retention", Value::Null, to.clone()),
             Self::CreateTopic { topic, partitions } => {
                 (topic.to_string(), "topic", Value::Null, json!({ "partitions": partitions }))
             }
@@ -296,9 +287,7 @@ impl Change {
     /// What differs within it, line by line, where it has parts.
     pub(super) fn differences(&self) -> Vec<String> {
         match self {
-            Self::SetPolicy { from, to, .. } | Self::KeepInNamespace { from, to, .. } => {
-                difference::policy(from.as_ref(), to)
-            }
+            Self::SetPolicy { from, to, .. } => difference::policy(from.as_ref(), to),
             Self::UploadSchema { schema, replaces: Some(before), .. } => difference::schema(before, schema),
             _ => Vec::new(),
         }
@@ -317,9 +306,8 @@ impl fmt::Display for Change {
                     or_unset(from.map(|on| on.to_string()))
                 )
             }
-            Self::KeepInNamespace { namespace, from, to } => {
-                let from = or_unset(from.as_ref().map(Value::to_string));
-                write!(f, "~ namespace {namespace}: retention {from} -> {to}")
+            Self::KeepInNamespace { namespace, to } => {
+                write!(f, "~ namespace {namespace}: retention (unset) -> {to}")
             }
             Self::CreateTopic { topic, partitions: Some(1) } => write!(f, "+ topic {topic}, 1 partition"),
             Self::CreateTopic { topic, partitions: Some(count) } => write!(f, "+ topic {topic}, {count} partitions"),

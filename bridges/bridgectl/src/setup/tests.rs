@@ -34,6 +34,7 @@ fn done() -> Observed {
     let there = ObservedTopic {
         partitions: 3,
         policies: want.policies.clone(),
+        kept: None,
         schemas: vec![("AVRO".to_owned(), "{\"type\":\n\"string\"}".to_owned())],
         takes_contract: true,
     };
@@ -60,11 +61,11 @@ fn on_an_empty_cluster_everything_is_made_and_deduplication_comes_before_all_els
         [
             "+ namespace public/demo",
             "~ namespace public/demo: autoTopicCreation (unset) -> false",
-            "~ namespace public/demo: retention (unset) -> {\"retentionSizeInMB\":-1,\"retentionTimeInMinutes\":600}",
             "+ topic persistent://public/demo/out, 3 partitions",
             "~ topic persistent://public/demo/out: deduplicationEnabled (unset) -> true",
             "~ topic persistent://public/demo/out: retention (unset) -> {\"retentionSizeInMB\":-1,\"retentionTimeInMinutes\":600}",
             "+ topic persistent://public/demo/out: the schema, the contract",
+            "~ namespace public/demo: retention (unset) -> {\"retentionSizeInMB\":-1,\"retentionTimeInMinutes\":600}",
         ]
     );
     assert!(plan.findings.is_empty());
@@ -116,32 +117,48 @@ fn a_retention_is_lengthened_and_never_shortened() {
 
 /// Others have topics there, which rest on what the namespace or the broker keeps.
 #[test]
-fn a_namespace_keeps_at_least_as_long_and_what_others_rest_on_is_never_shortened() {
+fn a_namespace_without_a_retention_keeps_at_least_as_long_and_nothing_is_shortened() {
     let planned = |own: Option<Value>, broker: Option<Value>| {
         let mut observed = done();
         observed.namespaces.get_mut("public/demo").unwrap().retention = own;
         observed.broker_retention = broker;
         plan(&wanted(), &observed)
     };
-    for enough in [retention(-1, -1), retention(601, -1)] {
-        assert_eq!(planned(Some(enough.clone()), Some(retention(0, 0))), Plan::default());
+    for own in [retention(-1, -1), retention(60, -1), retention(-1, 100), retention(0, 0)] {
+        assert_eq!(planned(Some(own), Some(retention(0, 0))), Plan::default(), "what somebody has set is theirs");
+    }
+    for enough in [retention(-1, -1), retention(600, -1)] {
         assert_eq!(planned(None, Some(enough)), Plan::default());
     }
-    for (own, broker, to) in [
-        (None, retention(0, 0), retention(600, -1)),
-        (None, retention(700, 10), retention(700, -1)),
-        (Some(retention(60, -1)), retention(-1, -1), retention(600, -1)),
-        (Some(retention(-1, 10)), retention(0, 0), retention(-1, -1)),
-    ] {
-        let change = Change::KeepInNamespace { namespace: "public/demo".to_owned(), from: own.clone(), to };
-        assert_eq!(planned(own, Some(broker)), Plan { changes: vec![change], findings: Vec::new() });
+    for (broker, to) in [(retention(0, 0), retention(600, -1)), (retention(700, 10), retention(700, -1))] {
+        let change = Change::KeepInNamespace { namespace: "public/demo".to_owned(), to };
+        assert_eq!(planned(None, Some(broker)), Plan { changes: vec![change], findings: Vec::new() });
     }
-    let untold = planned(None, None);
-    assert!(untold.changes.is_empty() && untold.findings[0].contains("set-retention public/demo --time 600m"));
+    assert_eq!(planned(None, None), Plan::default(), "the broker's default is not known, and could be longer");
     let mut unwanted = wanted();
     unwanted.namespaces = [("public/demo".to_owned(), None)].into();
-    let observed = Observed { broker_retention: None, ..done_but(|_| ()) };
-    assert_eq!(plan(&unwanted, &observed), Plan::default());
+    assert_eq!(plan(&unwanted, &done()), Plan::default());
+}
+
+/// A topic that was there before and has no retention of its own rests on the namespace's or the broker's.
+#[test]
+fn what_a_topic_rests_on_is_never_shortened() {
+    let changes = |kept: Option<Value>| {
+        let observed = done_but(|there| {
+            there.policies.remove(&TopicPolicy::Retention);
+            there.kept = kept;
+        });
+        plan(&wanted(), &observed).changes
+    };
+    for (kept, to) in [
+        (Some(retention(-1, -1)), retention(-1, -1)),
+        (Some(retention(700, 10)), retention(700, -1)),
+        (Some(retention(0, 0)), retention(600, -1)),
+        (None, retention(600, -1)),
+    ] {
+        let change = Change::SetPolicy { topic: topic(), policy: TopicPolicy::Retention, from: None, to };
+        assert_eq!(changes(kept), [change]);
+    }
 }
 
 #[test]

@@ -40,11 +40,15 @@ fn retention(on: &str, facts: &NamespaceFacts, broker: Option<&Told<Value>>, wan
     let holds = match &facts.retention {
         Err(why) => return Finding::untold(check, on, why),
         Ok(Value::Null) => match of_broker(broker) {
-            Ok(settings) => default_retention(settings),
+            Ok(settings) => match default_retention(settings) {
+                Some(default) => default,
+                None => return Finding::untold(check, on, "the broker's own rule holds, and it does not show it"),
+            },
             Err(why) => return Finding::untold(check, on, why),
         },
         Ok(own) => own.clone(),
     };
+    let is_own = !matches!(&facts.retention, Ok(Value::Null));
     let (minutes, mib) = retention_of(&holds);
     let keeps = if minutes == 0 || mib == 0 { "nothing".to_owned() } else { kept(minutes, mib) };
     let Some(days) = wants.namespace_retention_days else {
@@ -60,7 +64,11 @@ fn retention(on: &str, facts: &NamespaceFacts, broker: Option<&Told<Value>>, wan
                 "keeps {keeps} by itself, and the topics more by policies of their own: where Pulsar fails to read those as it \
                  loads a topic it deletes what only they keep"
             ),
-            wants.setup() + ", or write setup.namespace_retention = false",
+            // What somebody has set is theirs to change.
+            match is_own {
+                true => "Set a longer one by pulsar-admin namespaces set-retention".to_owned(),
+                false => wants.setup(),
+            } + ", or write setup.namespace_retention = false",
         ),
     }
 }

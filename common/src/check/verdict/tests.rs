@@ -266,6 +266,13 @@ fn a_namespace_that_keeps_less_than_its_topics_is_found() {
     ] {
         only(&judged(own, broker, wanted), Severity::Warning, check, words);
     }
+    let filtered = Some(Ok(json!({ "allowAutoTopicCreation": "false" })));
+    let facts = NamespaceFacts {
+        auto_creation: Ok(json!({ "allowAutoTopicCreation": false })),
+        retention: Ok(Value::Null),
+        publish_rate: Ok(Value::Null),
+    };
+    only(&namespace("a/b", &facts, filtered.as_ref(), &wants()), Severity::Warning, check, "cannot be told");
     for (own, broker, wanted) in [
         (days(90), None, Some(90)),
         (json!({ "retentionTimeInMinutes": -1, "retentionSizeInMB": -1 }), None, Some(-1)),

@@ -57,6 +57,14 @@ fn only_source(config: &Config) -> &KafkaSource {
 }
 
 #[test]
+fn namespaces_keep_for_ever_what_a_topic_keeps_for_ever_or_are_left_alone() {
+    let days = |setup: &str| demo_with(&format!("[setup]\n{setup}")).load(&[]).unwrap().namespace_retention_days();
+    assert_eq!(days("retention_days = -1"), Some(-1));
+    assert_eq!(days("dead_letters_retention_days = -1"), Some(-1));
+    assert_eq!(days("namespace_retention = false"), None);
+}
+
+#[test]
 fn the_smallest_configuration_has_sane_defaults() {
     let config = demo_with("").load(&[]).unwrap();
     assert_eq!(config.kafka.brokers, "127.0.0.1:9092");
@@ -65,6 +73,7 @@ fn the_smallest_configuration_has_sane_defaults() {
     assert_eq!(config.dead_letter_topic().to_string(), "persistent://public/default/demo-dead-letters");
     assert_eq!(config.checkpoint_topic().to_string(), "persistent://public/default/bridge-checkpoints");
     assert_eq!(config.group_of(only_source(&config)), "bridge-demo");
+    assert_eq!(config.namespace_retention_days(), Some(90), "as long as the dead letters");
 }
 
 #[test]
@@ -97,6 +106,8 @@ fn the_environment_wins_over_the_stream_and_the_stream_over_the_default() {
     let config = dir
         .load(&[
             ("BRIDGE__KAFKA__BROKERS", "k1:9092,k2:9093"),
+            ("BRIDGE__KAFKA__GROUP_PREFIX", "astro."),
+            ("BRIDGE__SETUP__RETENTION_DAYS", "100"),
             ("BRIDGE__LIMITS__BATCH_KIB", "256"),
             ("BRIDGE__STREAM__PAUSED", "true"),
             ("BRIDGE__SOURCE__KAFKA__GENERATION", "7"),
@@ -111,7 +122,8 @@ fn the_environment_wins_over_the_stream_and_the_stream_over_the_default() {
     assert_eq!(config.kafka.brokers, "k1:9092,k2:9093");
     assert!(config.stream.paused);
     assert_eq!(only_source(&config).generation, 7);
-    assert_eq!(config.group_of(only_source(&config)), "bridge-demo-g7");
+    assert_eq!(config.group_of(only_source(&config)), "astro.demo-g7");
+    assert_eq!(config.namespace_retention_days(), Some(100), "as long as the target");
     assert_eq!(only_source(&config).start, Start::Time(1_769_860_800_000));
     assert_eq!(config.setup.namespaces, ["a/b", "c/d"]);
     assert_eq!(config.pulsar.auth.token.as_ref().unwrap().expose(), "007", "a secret is never read as a number");
