@@ -19,7 +19,7 @@ use crate::generator::create_topic;
 use crate::proxy::Proxy;
 use crate::scenario::PATIENCE;
 use crate::stack::{Stack, repository, unique};
-use crate::watch::Condition;
+use crate::watch::{Condition, knows_ends};
 use crate::{Result, wait};
 
 const PUBLISHED: &str = "stream_bridge_records_published_total";
@@ -225,7 +225,8 @@ impl AvroScene {
         let mut still = 0;
         let waited = wait::until("the bridge to catch up", PATIENCE, async || {
             let (condition, status) = condition(bridge).await?;
-            still = if condition.is_caught_up { still + 1 } else { 0 };
+            let knows_ends = knows_ends(&serde_json::from_str(&status).unwrap_or_default(), &self.topic);
+            still = if condition.is_caught_up && knows_ends { still + 1 } else { 0 };
             if still >= 4 { Ok(()) } else { Err(status) }
         });
         waited.await.map_err(|error| format!("{error}\n{}", bridge.log_tail()).into())

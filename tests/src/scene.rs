@@ -15,7 +15,7 @@ use crate::rabbit::{QueueKind, Rabbit};
 use crate::scenario::PATIENCE;
 use crate::stack::{Stack, repository, unique};
 use crate::streams::Stream;
-use crate::watch::Condition;
+use crate::watch::{Condition, knows_ends};
 use crate::{Result, wait};
 
 /// What a scene is about.
@@ -287,9 +287,11 @@ impl Scene {
         let mut still = 0;
         let caught_up = wait::until("the bridge to catch up", PATIENCE, async || {
             let (_, status) = bridge.get("/status").await.map_err(|error| error.to_string())?;
-            let condition = Condition::parse(&serde_json::from_str(&status).unwrap_or_default());
+            let parsed = serde_json::from_str(&status).unwrap_or_default();
+            let knows_ends = self.plan.kafka.is_none() || knows_ends(&parsed, &self.unique);
             let waiting = self.waiting().await.map_err(|error| error.to_string())?;
-            still = if condition.is_caught_up && waiting == 0 { still + 1 } else { 0 };
+            let is_caught_up = Condition::parse(&parsed).is_caught_up && knows_ends && waiting == 0;
+            still = if is_caught_up { still + 1 } else { 0 };
             if still >= STILL { Ok(()) } else { Err(format!("{waiting} messages wait in the queue; {status}")) }
         });
         match caught_up.await {

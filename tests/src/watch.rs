@@ -140,6 +140,13 @@ impl Condition {
     }
 }
 
+/// Whether a bridge knows where every partition of this Kafka topic ends. One that has just begun may not yet, and seems to have no lag.
+pub fn knows_ends(status: &Value, topic: &str) -> bool {
+    let partitions = status["partitions"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let mut lags = partitions.iter().filter(|partition| partition["topic"] == topic).map(|it| &it["lag_records"]);
+    lags.all(Value::is_u64)
+}
+
 /// Some sources do not know their end; then what was taken counts, which must all be settled.
 fn has_no_lag(partition: &Value) -> Option<bool> {
     if let Some(lag) = partition["lag_records"].as_u64() {
@@ -230,6 +237,14 @@ stream_bridge_end_to_end_seconds_bucket{stream="s",partition="1",le="+Inf"} 10
         assert_eq!(figures.end_to_end.quantile(0.99), Some(0.01), "beyond the last bound: that bound");
         assert_eq!(figures.end_to_end.since(&figures.end_to_end).quantile(0.99), None);
         assert_eq!(figures.end_to_end.since(&Histogram::default()), figures.end_to_end);
+    }
+
+    #[test]
+    fn an_end_that_is_not_known_yet_is_no_end() {
+        let of = |partitions: Value| knows_ends(&json!({ "partitions": partitions }), "jobs");
+        let partition = |topic: &str, lag: Value| json!({ "topic": topic, "lag_records": lag });
+        assert!(of(json!([partition("jobs", json!(0)), partition("queue", Value::Null)])));
+        assert!(!of(json!([partition("jobs", json!(0)), partition("jobs", Value::Null)])));
     }
 
     #[test]
