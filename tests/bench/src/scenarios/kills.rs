@@ -44,7 +44,7 @@ async fn three_kills(bench: &Bench, contender: Contender, job: &Job) -> Outcome 
         wait_for(job, &mut worker, job.records * kill / (KILLS + 1), ASKED).await?;
         let (next, silence) = kill_and_start(job, worker, &mut command, &log).await?;
         worker = next;
-        silences.push(silence.as_secs_f64());
+        silences.extend(silence.map(|silence| silence.as_secs_f64()));
     }
     until_still(job, &mut worker).await;
     worker.stop(Duration::from_secs(20))?;
@@ -54,21 +54,25 @@ async fn three_kills(bench: &Bench, contender: Contender, job: &Job) -> Outcome 
     if account.strangers > 0 {
         return Err(format!("{} messages in the target are nobody's", account.strangers).into());
     }
-    Ok(Row::from([
+    let mut row = Row::from([
         (Figure::Lost, account.lost as f64),
         (Figure::Doubled, account.doubled as f64),
         (Figure::Reordered, account.reordered as f64),
-        (Figure::Silent, silences.into_iter().fold(0.0, f64::max)),
-    ]))
+    ]);
+    if let Some(longest) = silences.into_iter().reduce(f64::max) {
+        row.insert(Figure::Silent, longest);
+    }
+    Ok(row)
 }
 
-/// SIGKILL, a new process at once, and how long it took from the kill until something new arrived.
+/// SIGKILL, a new process at once, and how long it took from the kill until something new arrived; `None` where the dead one had done
+/// all before it was hit, as happens with a small job.
 pub(crate) async fn kill_and_start(
     job: &Job,
     mut worker: Worker,
     command: &mut Command,
     log: &std::path::Path,
-) -> Result<(Worker, Duration)> {
+) -> Result<(Worker, Option<Duration>)> {
     let killed = Instant::now();
     worker.kill()?;
     // What the dead one had on its way is not new: it lands first.
@@ -82,6 +86,9 @@ pub(crate) async fn kill_and_start(
         }
     }
     let mut next = Worker::start(command, log)?;
+    if job.records > 0 && before >= job.records {
+        return Ok((next, None));
+    }
     while job.target.taken().await <= before {
         if let Some(status) = next.has_ended() {
             return Err(format!("it has ended ({status}) after a kill\n{}", next.log_tail()).into());
@@ -91,7 +98,7 @@ pub(crate) async fn kill_and_start(
         }
         tokio::time::sleep(ASKED).await;
     }
-    Ok((next, killed.elapsed()))
+    Ok((next, Some(killed.elapsed())))
 }
 
 /// Waits until nothing comes any more.

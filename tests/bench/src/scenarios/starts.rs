@@ -91,6 +91,7 @@ async fn start_and_kill(bench: &Bench, contender: Contender, job: &Job) -> Outco
     wait_for(job, &mut worker, first + 3 * RATE, ASKED).await?;
     let (worker, silence) = kill_and_start(job, worker, &mut command, &log).await?;
     worker.stop(Duration::from_secs(20))?;
+    let silence = silence.ok_or("nothing was left for the new process")?;
     Ok(Row::from([(Figure::FirstRecord, first_record.as_secs_f64()), (Figure::AfterKill, silence.as_secs_f64())]))
 }
 
