@@ -33,23 +33,22 @@ fn of_broker(broker: Option<&Told<Value>>) -> Result<&Value, String> {
 }
 
 /// Policies of topics are read when a topic is loaded, after a restart or a move; where that fails the broker goes on without them
-/// and says so in its log alone (apache/pulsar issue 26137; seen in this project's tests, too). What holds then is the
+/// and says so in its log alone (apache/pulsar issue 26137). What holds then is the
 /// namespace's retention, and what it does not keep is deleted, whatever the topic's own says.
 fn retention(on: &str, facts: &NamespaceFacts, broker: Option<&Told<Value>>, wants: &Wants) -> Finding {
     let check = "pulsar.namespace-retention";
-    let holds = match &facts.retention {
-        Err(why) => return Finding::untold(check, on, why),
-        Ok(Value::Null) => match of_broker(broker) {
-            Ok(settings) => match default_retention(settings) {
-                Some(default) => default,
-                None => return Finding::untold(check, on, "the broker's own rule holds, and it does not show it"),
-            },
-            Err(why) => return Finding::untold(check, on, why),
-        },
-        Ok(own) => own.clone(),
+    let default = || {
+        let shown = default_retention(of_broker(broker)?);
+        shown.ok_or_else(|| "the broker's own rule holds, and it does not show it".to_owned())
     };
-    let is_own = !matches!(&facts.retention, Ok(Value::Null));
-    let (minutes, mib) = retention_of(&holds);
+    let (holds, is_own) = match &facts.retention {
+        Ok(Value::Null) => (default(), false),
+        own => (own.clone(), true),
+    };
+    let (minutes, mib) = match holds {
+        Ok(retention) => retention_of(&retention),
+        Err(why) => return Finding::untold(check, on, why),
+    };
     let keeps = if minutes == 0 || mib == 0 { "nothing".to_owned() } else { kept(minutes, mib) };
     let Some(days) = wants.namespace_retention_days else {
         return Finding::ok(check, on, format!("keeps {keeps}, and setup.namespace_retention = false wants no more"));
